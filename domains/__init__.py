@@ -1,0 +1,1 @@
+"""Domains: music, driving, and others built on the guided core."""

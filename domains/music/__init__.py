@@ -1,0 +1,1 @@
+"""Symbolic music: piano rolls, data, rules and models."""

@@ -1,0 +1,73 @@
+r"""The map between piano rolls and the model's x0.
+
+x0 has shape (B, T, 176): the sustain channel (88 pitches), then the onset channel (88 pitches).
+A silent cell is -1, a sounding one its velocity in (0, 1], an onset is 1 and the absence of one -1.
+Both channels are then standardised, so that the sparse onsets (about one cell in seventy) weigh in
+the training loss as much as the sustained notes.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from domains.music.roll import PITCHES, Rolls
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Encodes and decodes rolls.
+
+    Args:
+        sustain: mean and standard deviation of the sustain channel before standardising.
+        onset: the same of the onset channel.
+        silence: a sustain value below this one decodes as silent.
+        columns_per_bar: written into the decoded rolls.
+    """
+
+    sustain: tuple[float, float] = (-0.93, 0.33)
+    onset: tuple[float, float] = (-0.97, 0.24)
+    silence: float = -0.3
+    columns_per_bar: int = 16
+
+    def encode(self, rolls: Rolls) -> Tensor:
+        """Return x0 (B, T, 176) of clean rolls."""
+        velocity = rolls.velocity.to(torch.float32)
+        sustain = torch.where(velocity > 0, velocity, -1.0)
+        onset = rolls.onset.to(torch.float32) * 2 - 1
+        return torch.cat(
+            [
+                (sustain - self.sustain[0]) / self.sustain[1],
+                (onset - self.onset[0]) / self.onset[1],
+            ],
+            dim=-1,
+        )
+
+    def decode(self, x0: Tensor) -> Rolls:
+        """Return the rolls (B, T, 88) that x0 (B, T, 176) stands for; always a playable one.
+
+        Cells under the silence threshold are silent, onsets are kept where a note sounds, a note
+        that starts without one is given one, and a note keeps the velocity of its first column: so
+        rules read exactly what the written MIDI will hold.
+        """
+        sustain = x0[..., :PITCHES] * self.sustain[1] + self.sustain[0]
+        onset = x0[..., PITCHES:] * self.onset[1] + self.onset[0]
+        sounding = sustain > self.silence
+        before = torch.nn.functional.pad(sounding, (0, 0, 1, 0))[..., :-1, :]
+        onsets = sounding & ((onset > 0) | ~before)
+        velocity = (sustain * 127).round().clamp(1, 127) / 127
+        return Rolls(
+            torch.where(sounding, _held(velocity, onsets), 0.0), onsets, self.columns_per_bar
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return asdict(self)
+
+
+def _held(velocity: Tensor, onset: Tensor) -> Tensor:
+    """Give every cell the velocity of the last onset at or before it (of column 0 if none)."""
+    column = torch.arange(velocity.shape[-2], device=velocity.device, dtype=torch.int32)
+    last = torch.where(onset, column[:, None], 0).cummax(dim=-2).values
+    return velocity.gather(-2, last.long())

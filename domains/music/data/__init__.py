@@ -1,0 +1,1 @@
+"""Corpora of piano rolls: POP909, Bach chorales, and any folder of MIDI files."""

@@ -1,0 +1,1 @@
+"""Keys, chords and scale degrees of piano rolls."""

@@ -1,0 +1,20 @@
+"""Laws with known answers: the truth that samplers and guidance methods are tested against."""
+
+from guided.exact.denoiser import ExactDenoiser
+from guided.exact.energies import (
+    ExactClassEnergy,
+    ExactNoisyEnergy,
+    LinearEnergy,
+    QuadraticEnergy,
+)
+from guided.exact.mixture import Mixture, gaussian
+
+__all__ = [
+    "ExactClassEnergy",
+    "ExactDenoiser",
+    "ExactNoisyEnergy",
+    "LinearEnergy",
+    "Mixture",
+    "QuadraticEnergy",
+    "gaussian",
+]

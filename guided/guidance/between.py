@@ -1,0 +1,71 @@
+r"""Limits a method to an interval of noise levels; works for denoise- and step-level methods."""
+
+from typing import Any, overload
+
+from torch import Tensor
+
+from guided.denoiser import DenoiserWrapper, Prediction
+from guided.rng import Rng
+from guided.sampler import Sampler, State, StepWrapper
+from guided.schedule import Level
+
+
+class BetweenDenoise(DenoiserWrapper):
+    """A denoise-level method inside the interval, the denoiser it wraps outside."""
+
+    def __init__(self, method: DenoiserWrapper, low: float, high: float) -> None:
+        super().__init__(method)
+        self.low, self.high = low, high
+
+    def forward(self, x: Tensor, level: Level, cond: Any = None) -> Prediction:
+        """Predict with or without the method."""
+        inside = self.low < level.noise_to_signal <= self.high
+        method = self.denoiser
+        assert isinstance(method, DenoiserWrapper)
+        return (method if inside else method.denoiser)(x, level, cond)
+
+
+class BetweenStep(StepWrapper):
+    """A step-level method inside the interval (judged at t), the sampler it wraps outside."""
+
+    def __init__(self, method: StepWrapper, low: float, high: float) -> None:
+        super().__init__(method)
+        self.low, self.high = low, high
+
+    def step(self, state: State, t: Level, s: Level, cond: Any, rng: Rng) -> State:
+        """Step with or without the method."""
+        inside = self.low < t.noise_to_signal <= self.high
+        method = self.sampler
+        assert isinstance(method, StepWrapper)
+        return (method if inside else method.sampler).step(state, t, s, cond, rng)
+
+
+@overload
+def Between(method: DenoiserWrapper, low: float = ..., high: float = ...) -> BetweenDenoise: ...
+@overload
+def Between(method: StepWrapper, low: float = ..., high: float = ...) -> BetweenStep: ...
+def Between(  # noqa: N802
+    method: DenoiserWrapper | StepWrapper, low: float = 0.0, high: float = float("inf")
+) -> BetweenDenoise | BetweenStep:
+    r"""Apply a guidance method only where :math:`low < \sigma / \alpha \le high`.
+
+    Outside, what the method wraps is used, and the method costs nothing: for CFG that is the
+    conditional model, not the unconditional one. The bounds are ratios of noise to signal, the sigma
+    of EDM; divide those of a paper by its sigma_data and multiply by yours. ``low = 0`` and
+    ``high = inf`` is the method itself, ``low >= high`` switches it off.
+
+    Raises:
+        TypeError: if ``method`` wraps nothing.
+
+    Source: Kynkaanniemi et al. 2024, Applying guidance in a limited interval, section 3.
+    Differs: judged by the level of each evaluation, not by the step index.
+    """
+    if isinstance(method, DenoiserWrapper):
+        return BetweenDenoise(method, low, high)
+    if isinstance(method, StepWrapper):
+        return BetweenStep(method, low, high)
+    given = "a plain Sampler" if isinstance(method, Sampler) else type(method).__name__
+    raise TypeError(
+        f"Between limits a guidance method (a DenoiserWrapper or StepWrapper), got {given}; e.g. "
+        f"DDIM(Between(CFG(denoiser, ...), low=0.2, high=5))"
+    )

@@ -1,0 +1,1 @@
+"""Methods that wrap the step from level t to level s."""

@@ -1,0 +1,8 @@
+"""Plain networks without diffusion logic: ``net(x (B, ...), time (B,), cond) -> (B, ...)``."""
+
+from guided.nets.attention import AttentionControl, attend
+from guided.nets.embed import FourierTime
+from guided.nets.mlp import MLP
+from guided.nets.transformer import Transformer
+
+__all__ = ["MLP", "AttentionControl", "FourierTime", "Transformer", "attend"]

@@ -1,0 +1,41 @@
+r"""Features of the noise level: :math:`[\cos 2\pi f_i t, \sin 2\pi f_i t]`, f in a geometric row.
+
+The slowest wave takes 8 units and is unambiguous on [-2, 2], the fastest takes 1/16 of a unit, so
+the same features serve t in [0, 1] and the :math:`\tfrac14 \log \sigma` of EDM (about [-2, 2]).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+SLOWEST, FASTEST = 1 / 8, 16.0  # cycles per unit of time
+
+
+class FourierTime(nn.Module):
+    """Maps time (B,) to fixed features (B, features), in the dtype of time.
+
+    Args:
+        features: how many; even, half of them cosines.
+
+    Raises:
+        ValueError: for an odd number of features, or fewer than 4.
+
+    Source: Vaswani et al. 2017, section 3.5, with frequencies for the ranges above.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, features: int = 64) -> None:
+        super().__init__()
+        if features < 4 or features % 2:
+            raise ValueError(f"FourierTime needs an even number of features >= 4, got {features}")
+        steps = torch.linspace(0, 1, features // 2, dtype=torch.float64)
+        # Float64 until use, so that a network in double precision gets double precision features.
+        frequencies = 2 * math.pi * SLOWEST * (FASTEST / SLOWEST) ** steps
+        self.register_buffer("frequencies", frequencies, persistent=False)
+
+    def forward(self, time: Tensor) -> Tensor:
+        """Return the features (B, features) of time (B,)."""
+        angle = time[:, None] * self.frequencies.to(time.dtype)
+        return torch.cat([angle.cos(), angle.sin()], dim=-1)

@@ -1,0 +1,130 @@
+"""One row per sampler and guidance method; every contract test runs over all of them.
+
+A new method adds one row here. ``calls`` and ``rows`` are what the method declares: network calls,
+and network evaluations per sample, of a run of N steps that ends at data.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from guided import (
+    CFG,
+    DDIM,
+    DDPM,
+    SCG,
+    BestOfN,
+    Between,
+    ClassifierGuidance,
+    Denoiser,
+    DPMpp2M,
+    FunctionEnergy,
+    Heun,
+    Level,
+    Prediction,
+)
+from guided.schedule import Schedule
+
+
+class Toy(Denoiser):
+    """The exact denoiser of N(c, 0.3^2 I) elementwise, for a condition c (B,) (default 0.5)."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__()
+        self.schedule = schedule
+
+    def forward(self, x: torch.Tensor, level: Level, cond: Any = None) -> Prediction:
+        mean = 0.5 if cond is None else cond.to(x).reshape(-1, *[1] * (x.ndim - 1))
+        gain = level.alpha * 0.09 / (level.alpha**2 * 0.09 + level.sigma**2)
+        x0 = mean + gain * (x - level.alpha * mean)
+        return Prediction(x0, (x - level.alpha * x0) / level.sigma)
+
+
+ENERGY = FunctionEnergy(lambda x0: (x0 - 1).square().flatten(1).sum(1))
+
+
+class NoisyToy:
+    """A differentiable energy of noisy samples."""
+
+    differentiable = True
+
+    def __call__(self, x: torch.Tensor, level: Level, cond: Any = None) -> torch.Tensor:
+        return (x - level.alpha).square().flatten(1).sum(1)
+
+
+def null(cond: torch.Tensor) -> torch.Tensor:
+    """The null condition of the toy."""
+    return torch.full_like(cond, 0.5)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a method is, how its neutral form is built, and what it costs."""
+
+    make: Callable[[Denoiser], Any]
+    calls: Callable[[int], int]
+    rows: Callable[[int], int]
+    neutral: Callable[[Denoiser], Any] | None = None
+    base: Callable[[Denoiser], Any] | None = None
+    coupled: bool = False
+
+
+METHODS: dict[str, Row] = {
+    "DDIM": Row(DDIM, lambda n: n, lambda n: n),
+    "DDIM-0.5": Row(lambda d: DDIM(d, eta=0.5), lambda n: n, lambda n: n),
+    "DDPM": Row(DDPM, lambda n: n, lambda n: n, lambda d: DDIM(d, eta=1.0), DDPM),
+    "DDPM-large": Row(lambda d: DDPM(d, "fixed_large"), lambda n: n, lambda n: n),
+    "Heun": Row(Heun, lambda n: 2 * n - 1, lambda n: 2 * n - 1),
+    "DPMpp2M": Row(DPMpp2M, lambda n: n, lambda n: n),
+    "SCG": Row(
+        lambda d: SCG(DDPM(d), ENERGY, candidates=3),
+        lambda n: n,
+        lambda n: 1 + 3 * (n - 1),
+        lambda d: SCG(DDPM(d), ENERGY, candidates=1),
+        DDPM,
+    ),
+    "SCG-soft": Row(
+        lambda d: SCG(DDPM(d), ENERGY, candidates=3, temperature=0.5),
+        lambda n: n,
+        lambda n: 1 + 3 * (n - 1),
+        lambda d: SCG(DDPM(d), ENERGY, candidates=1, temperature=0.5),
+        DDPM,
+    ),
+    "BestOfN": Row(
+        lambda d: BestOfN(DDPM(d), ENERGY, candidates=3),
+        lambda n: n,
+        lambda n: 3 * n,
+        lambda d: BestOfN(DDPM(d), ENERGY, candidates=1),
+        DDPM,
+    ),
+    "CFG": Row(
+        lambda d: DDIM(CFG(d, 2.0, null)),
+        lambda n: n,
+        lambda n: 2 * n,
+        lambda d: DDIM(CFG(d, 1.0, null)),
+        DDIM,
+    ),
+    "CFG-between": Row(
+        lambda d: DDIM(Between(CFG(d, 2.0, null), low=0.0, high=float("inf"))),
+        lambda n: n,
+        lambda n: 2 * n,
+        lambda d: DDIM(Between(CFG(d, 2.0, null), low=1.0, high=1.0)),
+        DDIM,
+    ),
+    "SCG-between": Row(
+        lambda d: Between(SCG(DDPM(d), ENERGY, candidates=3)),
+        lambda n: n,
+        lambda n: 1 + 3 * (n - 1),
+        lambda d: Between(SCG(DDPM(d), ENERGY, candidates=3), low=1.0, high=1.0),
+        DDPM,
+    ),
+    "ClassifierGuidance": Row(
+        lambda d: DDPM(ClassifierGuidance(d, NoisyToy())),
+        lambda n: n,
+        lambda n: n,
+        lambda d: DDPM(ClassifierGuidance(d, NoisyToy(), scale=0.0)),
+        DDPM,
+    ),
+}
