@@ -1,11 +1,11 @@
 """Checkpoints: a folder of ``config.json`` and one ``<name>.safetensors`` per set of weights.
 
 No pickles. A checkpoint is written under a temporary name and renamed, so that whoever reads the
-folder, or kills the writer, finds the old one or the new one and nothing between.
+folder, or kills the writer, finds the old one or the new one and nothing between. (A kill between
+the two renames of a replacement leaves the old one under another name, where :func:`load` looks.)
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 FORMAT = 1
+RESERVED = {"format", "weights"}
 
 Weights = dict[str, Tensor]
 
@@ -39,10 +40,17 @@ def save(
         config: anything JSON can hold.
         dtype: floating point type to store in; None keeps each tensor's own.
         weights: state dicts by name, e.g. ``model=net.state_dict()``.
+
+    Raises:
+        ValueError: if the config uses a name of this file's own, or the folder holds other things.
     """
     folder = Path(folder)
+    if taken := RESERVED & config.keys():
+        raise ValueError(f"the config must not have the keys {sorted(taken)}; rename them")
+    if folder.exists() and not ((folder / "config.json").is_file() or _empty(folder)):
+        raise ValueError(f"{folder} exists and is no checkpoint; choose another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     for name, tensors in weights.items():
@@ -53,12 +61,14 @@ def save(
 
 
 def load(folder: Path) -> tuple[dict[str, Any], dict[str, Weights]]:
-    """Read a checkpoint: its config, and its state dicts by name.
+    """Read a checkpoint: its config, and its state dicts by name, in the types stored.
 
     Raises:
         CheckpointError: for a missing, truncated or foreign file.
     """
     folder = Path(folder)
+    if not folder.exists() and _old(folder).exists():
+        folder = _old(folder)
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text())
@@ -66,7 +76,7 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Weights]]:
         version = config["format"]
     except OSError as error:
         raise CheckpointError(
-            f"{folder} is no checkpoint: cannot read {path.name} ({error})"
+            f"{folder} is no checkpoint: cannot read {path.name} ({error}); check the path"
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
@@ -87,8 +97,9 @@ def _load_weights(path: Path) -> Weights:
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    tensor = tensor.detach().cpu().contiguous()
-    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+    kept = dtype if tensor.is_floating_point() else None
+    # A copy, since safetensors refuses tensors that share memory.
+    return tensor.detach().to("cpu", kept or tensor.dtype, copy=True).contiguous()
 
 
 def _file(name: str) -> str:
@@ -97,9 +108,17 @@ def _file(name: str) -> str:
 
 def _swap(part: Path, folder: Path) -> None:
     """Put ``part`` in the place of ``folder``; a folder cannot be replaced in one call."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
-        folder.rename(old)
+        # Not before: while there is no folder, old is the one complete checkpoint.
+        shutil.rmtree(_old(folder), ignore_errors=True)
+        folder.rename(_old(folder))
     part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(_old(folder), ignore_errors=True)
+
+
+def _empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")

@@ -4,6 +4,7 @@ from guided.guidance.between import Between
 from guided.guidance.denoise.cfg import CFG
 from guided.guidance.denoise.classifier import ClassifierGuidance, NoisyEnergy
 from guided.guidance.denoise.contrast import Contrast
+from guided.guidance.denoise.replace import Replace
 from guided.guidance.sample.best_of_n import BestOfN
 from guided.guidance.step.scg import SCG
 
@@ -15,4 +16,5 @@ __all__ = [
     "ClassifierGuidance",
     "Contrast",
     "NoisyEnergy",
+    "Replace",
 ]

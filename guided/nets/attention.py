@@ -43,7 +43,8 @@ class AttentionControl:
     def __post_init__(self) -> None:
         if self.mode not in ("identity", "uniform", "scale"):
             raise ValueError(
-                f"unknown attention control {self.mode!r}; expected 'identity', 'uniform' or 'scale'"
+                f"unknown attention control {self.mode!r}; expected 'identity', 'uniform' or "
+                f"'scale'"
             )
 
     def at(self, layer: int) -> "AttentionControl | None":

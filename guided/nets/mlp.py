@@ -1,6 +1,7 @@
 """A multilayer perceptron over flat samples: toy densities, actions, critics."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +32,7 @@ class MLP(nn.Module):
         self.dim_in, self.dim_out, self.cond_dim = dim_in, dim_out, cond_dim
         self.time = FourierTime(time_features)
         widths = [dim_in + time_features + cond_dim, *hidden]
-        pairs = zip(widths[:-1], widths[1:], strict=True)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.out = nn.Linear(widths[-1], dim_out)
 
     def forward(self, x: Tensor, time: Tensor, cond: Tensor | None = None) -> Tensor:

@@ -29,7 +29,8 @@ class Transformer(nn.Module):
         labels: number of classes; index ``labels`` is one more, learned, for "no label". 0 = none.
         period: length of a cycle, in tokens, whose phase gets a learned embedding (16 = place in
             the bar); 0 = none.
-        periods: how many cycles are told apart (the index of the bar, modulo ``periods``); 0 = none.
+        periods: how many cycles are told apart (the index of the bar, modulo ``periods``);
+            0 = none.
 
     Raises:
         ValueError: for a width that the heads do not divide into pairs, or periods without period.
@@ -66,8 +67,8 @@ class Transformer(nn.Module):
         self.phase = nn.Embedding(period, width) if period else None
         self.cycle = nn.Embedding(periods, width) if periods else None
         self.enter = nn.Linear(channels, width)
-        # One modulation for all blocks, plus a table (6, W) each: DiT's own (W, 6 W) matrix in every
-        # block would be a third of all weights, for one row of input per sample.
+        # One modulation for all blocks, plus a table (6, W) each: DiT's own (W, 6 W) matrix in
+        # every block would be a third of all weights, for one row of input per sample.
         self.modulation = nn.Linear(width, 6 * width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.last = nn.Linear(width, 2 * width)

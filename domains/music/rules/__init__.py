@@ -4,7 +4,7 @@ A rule is chosen by text, `name=target`, with options before the target:
 
     pitch_histogram=C:.5,E:.25,G:.25
     note_density=window=32; vertical:3,horizontal:12
-    chord_progression=key=C major; I-V-vi-IV
+    chord_progression=key=C major; I-V-vi-IV    (or chords=I-V-vi-IV)
 
 `parse_rule` turns such text into an energy, `rule_sum` several of them into a weighted sum.
 A new rule is a new file and a row in `RULES`.
@@ -18,7 +18,7 @@ from typing import Any
 
 from domains.music.rules.chord_names import Chords
 from domains.music.rules.chord_tones import ChordTones
-from domains.music.rules.chords import ChordProgression
+from domains.music.rules.chords import ChordProgression, is_progression
 from domains.music.rules.density import NoteDensity
 from domains.music.rules.leap import Leap
 from domains.music.rules.parallels import Parallels
@@ -75,6 +75,8 @@ def parse_rule(text: str, columns: int) -> RuleEnergy:
         ValueError: if the name, an option or the target is wrong.
     """
     name, equals, value = text.partition("=")
+    if name.strip() == "chords" and is_progression(value):
+        name = ChordProgression.name
     _known(name.strip(), list(RULES), "rule")
     if not equals or not value.strip():
         raise ValueError(f"rule {text!r} has no target; give {name.strip()}=target")
@@ -119,19 +121,21 @@ def rule_sum(
         rules: texts for `parse_rule`.
         weights: texts for `parse_weight`, of rules in the sum.
         columns: length T of the rolls to judge.
-        others: more energies of rolls by name, such as rules of the user; their weight is 1.
+        others: more energies of rolls by name, such as rules of the user (of weight 1).
 
     Raises:
         ValueError: if a text is wrong, or two rules have the same name.
     """
     terms: dict[str, Energy] = dict(others or {})
-    chosen = dict.fromkeys(terms, 1.0)
     for text in rules:
         energy = parse_rule(text, columns)
-        name = energy.rule.name
-        if name in terms:
-            raise ValueError(f"rule {name} is given twice; give each rule once")
-        terms[name], chosen[name] = energy, energy.rule.weight
+        if energy.rule.name in terms:
+            raise ValueError(f"rule {energy.rule.name} is given twice; give each rule once")
+        terms[energy.rule.name] = energy
+    chosen = {
+        name: energy.rule.weight if isinstance(energy, RuleEnergy) else 1.0
+        for name, energy in terms.items()
+    }
     for text in weights:
         name, weight = parse_weight(text)
         chosen[_known(name, list(terms), "rule of this run")] = weight

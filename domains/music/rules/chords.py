@@ -85,7 +85,7 @@ class ChordProgression(Rule):
         Raises:
             ValueError: for another numeral, or more chords than windows.
         """
-        numerals = [part for part in re.split(r"[-\u2013,\s]+", text.strip()) if part]
+        numerals = _parts(text)
         for numeral in numerals:
             if numeral.upper() not in NUMERALS:
                 raise ValueError(
@@ -128,6 +128,16 @@ class ChordProgression(Rule):
         cut = ((cells != before(cells)) | start).any(dim=-1)
         cut[:, :: rolls.columns_per_bar] = True  # notes are tied over bar lines
         return spelled.degrees(spelled.longest_slice(cells, cut, self.window), key)
+
+
+def is_progression(text: str) -> bool:
+    """Tell whether a text is roman numerals, perhaps after options."""
+    numerals = _parts(text.rpartition(";")[2])
+    return bool(numerals) and all(numeral.upper() in NUMERALS for numeral in numerals)
+
+
+def _parts(text: str) -> list[str]:
+    return [part for part in re.split(r"[-\u2013,\s]+", text.strip()) if part]
 
 
 def fill(chords: list[int], count: int, rule: str) -> Tensor:

@@ -1,0 +1,33 @@
+"""``guided-music``: compose, infill, continue, measure, train, evaluate, demonstrate."""
+
+import sys
+from typing import Annotated
+
+import tyro
+from tyro.conf import subcommand
+
+from domains.music.commands.make import Continue, Generate, Infill
+from domains.music.commands.measure import Measure
+
+Command = (
+    Annotated[Generate, subcommand("generate")]
+    | Annotated[Infill, subcommand("infill")]
+    | Annotated[Continue, subcommand("continue")]
+    | Annotated[Measure, subcommand("rules")]
+)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run one command; a user's mistake is one sentence and exit status 1."""
+    command = tyro.cli(  # type: ignore[call-overload]
+        Command,
+        prog="guided-music",
+        description="Symbolic music that obeys rules.",
+        args=args,
+    )
+    try:
+        command.run()
+    except (ValueError, OSError) as error:
+        sys.exit(f"guided-music: {error}")
+    except KeyboardInterrupt:
+        sys.exit("guided-music: stopped")

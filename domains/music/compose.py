@@ -1,0 +1,177 @@
+"""Generating music: model, rules and sampler put together.
+
+    from domains.music import Composer, rule_sum
+    composer = Composer.load()
+    rules = rule_sum(["chord_progression=I-V-vi-IV", "note_density=vertical:3"], [], columns=128)
+    rolls = composer.compose(rules, count=4, seed=0)
+    rolls.rolls()[0].to_midi("song.mid")
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from domains.music.codec import Codec
+from domains.music.model import SHIPPED, label, load_model, null_label
+from domains.music.roll import Rolls
+from guided.denoiser import Chunked, Denoiser
+from guided.energy import Decoded, WeightedSum
+from guided.guidance import CFG, SCG, BestOfN, Replace
+from guided.rng import Rng
+from guided.sampler import Sampler, State, StepWrapper
+from guided.samplers import DDIM
+from guided.schedule import Level, karras
+
+Method = Literal["scg", "best", "none"]
+OnStep = Callable[[State], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to sample; the defaults are those of the demo and of ``evaluate``."""
+
+    method: Method = "scg"
+    """``scg`` guides every step, ``best`` keeps the best of complete samples, ``none`` ignores rules."""
+    candidates: int = 16
+    """Candidates of ``scg`` and ``best``."""
+    steps: int = 50
+    """Denoising steps."""
+    temperature: float = 0.0
+    """Of the choice between candidates; 0 takes the best."""
+    eta: float = 1.0
+    """Noise of a step: 1 is ancestral sampling, 0 deterministic (``scg`` needs more than 0)."""
+    cfg: float = 1.0
+    """Scale of classifier-free guidance towards the corpus; 1 is neutral."""
+    sigma_min: float = 0.02
+    """Smallest noise of the time grid."""
+    sigma_max: float = 40.0
+    """Largest noise of the time grid."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The part of a clip that stays as it is.
+
+    Args:
+        rolls: one clip (1, T, 88).
+        columns: (T,) bool, true where it stays.
+    """
+
+    rolls: Rolls
+    columns: Tensor
+
+
+@dataclass(frozen=True)
+class Composer:
+    """A denoiser of piano rolls and all it takes to sample from it.
+
+    Args:
+        denoiser: the model, of x0 (B, T, 176); its cond is a tensor of labels (B,).
+        codec: maps x0 to rolls.
+        settings: how to sample.
+        rows: rows of one network call at most, for memory and cache.
+    """
+
+    denoiser: Denoiser
+    codec: Codec
+    settings: Settings = field(default_factory=Settings)
+    rows: int = 64
+
+    @classmethod
+    def load(cls, folder: Path = SHIPPED, settings: Settings | None = None) -> "Composer":
+        """Read a checkpoint; the shipped one by default.
+
+        Raises:
+            CheckpointError: for a missing, truncated or foreign checkpoint.
+        """
+        denoiser, config = load_model(folder)
+        return cls(denoiser, config.codec, settings or Settings())
+
+    def compose(
+        self,
+        rules: WeightedSum | None = None,
+        *,
+        count: int = 1,
+        seed: int = 0,
+        first: int = 0,
+        columns: int = 128,
+        corpus: str | None = "pop909",
+        kept: Kept | None = None,
+        on_step: OnStep | None = None,
+    ) -> Rolls:
+        """Return ``count`` clips (count, columns, 88).
+
+        Clip i of a seed is the same whatever ``count`` and ``first`` are.
+
+        Args:
+            rules: what the clips have to obey; None is the model alone.
+            count: clips.
+            seed: seed of the run.
+            first: number of the first clip, to continue a series.
+            columns: length; the model was trained on 128.
+            corpus: style, ``pop909`` or ``chorales``; None leaves it open.
+            kept: a part of the clips that is given.
+            on_step: called with the state after every step, e.g. to move a progress bar.
+        """
+        denoiser = self._denoiser(kept)
+        times = karras(
+            denoiser.schedule, self.settings.steps, self.settings.sigma_min, self.settings.sigma_max
+        )
+        rng = Rng.per_sample(seed, count, first)
+        sampler = DDIM(denoiser, self.settings.eta)
+        x = sampler.initial((count, columns, 176), times, rng)
+        cond = label(corpus, count)
+        x0 = self._run(sampler, rules, x, times, cond, rng, on_step)
+        return self.codec.decode(x0)
+
+    def energy(self, rules: WeightedSum) -> Decoded:
+        """Return the rules as an energy of x0."""
+        return Decoded(rules, self.codec.decode, differentiable=False)
+
+    def _denoiser(self, kept: Kept | None) -> Denoiser:
+        denoiser: Denoiser = Chunked(self.denoiser, self.rows)
+        if self.settings.cfg != 1:
+            denoiser = CFG(denoiser, self.settings.cfg, null_label)
+        if kept is not None:
+            known = self.codec.encode(kept.rolls)
+            denoiser = Replace(denoiser, known, kept.columns[None, :, None])
+        return denoiser
+
+    def _run(
+        self,
+        sampler: DDIM,
+        rules: WeightedSum | None,
+        x: Tensor,
+        times: list[float],
+        cond: Tensor,
+        rng: Rng,
+        on_step: OnStep | None,
+    ) -> Tensor:
+        chosen = self.settings
+        guided: Sampler = sampler
+        if rules is not None and chosen.method == "scg":
+            guided = SCG(sampler, self.energy(rules), chosen.candidates, chosen.temperature)
+        if on_step is not None:
+            guided = Watched(guided, on_step)
+        if rules is not None and chosen.method == "best":
+            return BestOfN(guided, self.energy(rules), chosen.candidates).sample(
+                x, times, cond, rng=rng
+            )
+        return guided.sample(x, times, cond, rng=rng)
+
+
+class Watched(StepWrapper):
+    """Shows every state to a callback, changing nothing."""
+
+    def __init__(self, sampler: Sampler, on_step: OnStep) -> None:
+        super().__init__(sampler)
+        self.on_step = on_step
+
+    def step(self, state: State, t: Level, s: Level, cond: Any, rng: Rng) -> State:
+        """Take the step and show its result."""
+        state = self.sampler.step(state, t, s, cond, rng)
+        self.on_step(state)
+        return state

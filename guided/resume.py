@@ -1,0 +1,99 @@
+"""The files of a training run: ``resume.pt`` and ``log.jsonl``, which survive a kill at any moment.
+
+``resume.pt`` (weights, averages, optimisers; no pickled code) is replaced in one rename.
+``log.jsonl`` has one line per yielded state; a resume drops the lines of steps it does again.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from guided.checkpoint import CheckpointError
+
+Line = dict[str, float]
+
+
+class RunFolder:
+    """Keeps one training run.
+
+    Args:
+        folder: where; made if it is not there.
+        config: the numbers of the run: only a run of the same config is continued.
+        writes: False in processes that leave the writing to another.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], writes: bool = True) -> None:
+        self.path, self.writes = folder / "resume.pt", writes
+        self.config = json.dumps(dict(config))
+        self._log = folder / "log.jsonl"
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the resumable state: tensors, numbers, strings, and dicts or lists of them."""
+        if self.writes:
+            part = self.path.with_name(".resume.part")
+            torch.save({"config": self.config, **state}, part)
+            part.replace(self.path)
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the saved state, on the CPU, and cut the log to it; None if nothing was saved.
+
+        Raises:
+            CheckpointError: for a damaged state, or one of another config.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            config = json.loads(state["config"])
+        except Exception as error:  # torch raises many kinds for a damaged file
+            raise CheckpointError(
+                f"{self.path} is truncated or no training state ({type(error).__name__}); delete "
+                f"it to start again"
+            ) from None
+        self._require_same(config)
+        if self.writes:
+            part = self._log.with_name(".log.part")
+            part.write_text("".join(json.dumps(line) + "\n" for line in self.lines(state["step"])))
+            part.replace(self._log)
+        return state
+
+    def _require_same(self, theirs: dict[str, Any]) -> None:
+        mine = json.loads(self.config)
+        changed = sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k))
+        if changed:
+            differ = ", ".join(f"{k} {theirs.get(k)!r}, not {mine.get(k)!r}" for k in changed)
+            raise CheckpointError(
+                f"{self.path} belongs to a run with another configuration ({differ}); use another "
+                f"folder, or delete it to start again"
+            )
+
+    def log(self, line: Line) -> None:
+        """Append a line, which needs the entry ``step``."""
+        if self.writes:
+            with self._log.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def last_line(self, step: int) -> Line:
+        """Return the last line of the log up to ``step``.
+
+        Raises:
+            CheckpointError: if there is none.
+        """
+        lines = self.lines(step)
+        if not lines:
+            raise CheckpointError(
+                f"{self._log} is gone or empty; restore it, or delete {self.path}"
+            )
+        return lines[-1]
+
+    def lines(self, step: int) -> list[Line]:
+        """Return the lines of the log up to ``step``."""
+        if not self._log.exists():
+            return []
+        # A kill may have cut the last line short.
+        lines = [json.loads(x) for x in self._log.read_text().splitlines() if x.endswith("}")]
+        return [line for line in lines if line["step"] <= step]

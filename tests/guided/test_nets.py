@@ -1,0 +1,249 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from guided.nets import MLP, AttentionControl, FourierTime, Transformer, attend
+from guided.nets.attention import rotate, rotations
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.fixture
+def net():
+    """A small transformer in double precision whose every weight matters."""
+    module = Transformer(5, width=24, depth=3, heads=2, labels=2, period=4, periods=3).double()
+    with torch.no_grad():
+        for seed, p in enumerate(module.parameters()):
+            p.add_(0.3 * normal(*p.shape, seed=seed))
+    return module.requires_grad_(False)
+
+
+def inputs(batch=3, tokens=10):
+    x, time = normal(batch, tokens, 5), torch.linspace(0, 1, batch, dtype=torch.float64)
+    return x, time, torch.arange(batch) % 3
+
+
+# Embedding of the noise level
+
+
+def test_time_features_are_waves_of_their_frequencies():
+    features = FourierTime(6)(torch.tensor([0.0, 0.3], dtype=torch.float64))
+    for column, cycles in enumerate((1 / 8, math.sqrt(2.0), 16.0)):
+        angle = 2 * math.pi * cycles * 0.3
+        expected = torch.tensor([[1, 0], [math.cos(angle), math.sin(angle)]], dtype=torch.float64)
+        torch.testing.assert_close(features[:, [column, column + 3]], expected)
+
+
+def test_time_features_tell_all_levels_of_edm_apart():
+    time = torch.linspace(-2, 2, 401, dtype=torch.float64)
+    features = FourierTime(64)(time)
+    nearest = torch.cdist(features, features).fill_diagonal_(9).amin()
+    assert nearest > 0.3
+
+
+def test_time_features_need_an_even_number():
+    with pytest.raises(ValueError, match="even number of features >= 4, got 5"):
+        FourierTime(5)
+
+
+# Multilayer perceptron
+
+
+def test_mlp_is_the_formula():
+    net = MLP(2, 3, hidden=(4, 4), time_features=4, cond_dim=1).double()
+    x, time, cond = normal(5, 2), torch.rand(5, dtype=torch.float64), normal(5, 1, seed=1)
+    h = torch.cat([x, net.time(time), cond], dim=1)
+    for layer in net.layers:
+        z = h @ layer.weight.T + layer.bias
+        h = z / (1 + (-z).exp())
+    torch.testing.assert_close(net(x, time, cond), h @ net.out.weight.T + net.out.bias)
+
+
+def test_mlp_keeps_the_shape_of_a_sample_of_higher_rank():
+    net = MLP(6, 6).double()
+    x, time = normal(4, 3, 2), torch.rand(4, dtype=torch.float64)
+    assert torch.equal(net(x, time), net(x.flatten(1), time).reshape(4, 3, 2))
+    assert MLP(6, 1).double()(x, time).shape == (4, 1)
+
+
+def test_mlp_refuses_wrong_inputs():
+    x, time = torch.zeros(4, 3), torch.zeros(4)
+    with pytest.raises(ValueError, match=r"expects 2 numbers a sample, got x of \(4, 3\)"):
+        MLP(2, 2)(x, time)
+    with pytest.raises(ValueError, match="cond_dim=1.*none"):
+        MLP(3, 3, cond_dim=1)(x, time)
+    with pytest.raises(ValueError, match=r"cond_dim=0.*\(4, 2\)"):
+        MLP(3, 3)(x, time, torch.zeros(4, 2))
+
+
+# Attention
+
+
+def test_attend_is_the_formula():
+    q, k, v = (normal(2, 3, 5, 4, seed=s) for s in range(3))
+    logits = torch.einsum("bhid,bhjd->bhij", q, k) / 2
+    torch.testing.assert_close(attend(q, k, v), logits.softmax(-1) @ v)
+    sharp = attend(q, k, v, AttentionControl(frozenset({0}), "scale", 3.0))
+    torch.testing.assert_close(sharp, (3 * logits).softmax(-1) @ v)
+
+
+def test_controls_of_attention():
+    q, k, v = (normal(2, 3, 5, 4, seed=s) for s in range(3))
+    layer = frozenset({0})
+    assert torch.equal(attend(q, k, v, AttentionControl(layer, "identity")), v)
+    uniform = attend(q, k, v, AttentionControl(layer, "uniform"))
+    torch.testing.assert_close(uniform, v.mean(2, keepdim=True).expand(2, 3, 5, 4))
+    flat = attend(q, k, v, AttentionControl(layer, "scale", 0.0))
+    torch.testing.assert_close(flat, uniform)
+    neutral = attend(q, k, v, AttentionControl(layer, "scale", 1.0))
+    assert torch.equal(neutral, attend(q, k, v))
+    with pytest.raises(ValueError, match="unknown attention control 'blur'"):
+        AttentionControl(layer, "blur")
+
+
+def test_rotation_turns_pairs_by_position_times_frequency():
+    x = normal(7, 4)
+    turned = rotate(x, rotations(7, 4))
+    for pair, frequency in enumerate((1.0, 0.01)):
+        a, b = x[3, 2 * pair], x[3, 2 * pair + 1]
+        c, s = math.cos(3 * frequency), math.sin(3 * frequency)
+        torch.testing.assert_close(turned[3, 2 * pair], a * c - b * s)
+        torch.testing.assert_close(turned[3, 2 * pair + 1], a * s + b * c)
+
+
+def test_rotated_products_depend_on_distance_only():
+    q, k = normal(8).expand(20, 8), normal(8, seed=1).expand(20, 8)
+    turns = rotations(20, 8)
+    logits = rotate(q, turns) @ rotate(k, turns).T
+    for offset in (-6, 0, 1, 13):
+        diagonal = logits.diagonal(offset)
+        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal))
+    assert (logits[0, 1:] - logits[0, 0]).abs().min() > 1e-3
+
+
+# Transformer
+
+
+def test_a_new_transformer_is_the_constant_zero():
+    net = Transformer(5, width=24, depth=2, heads=2, labels=2, period=4)
+    x, time, cond = normal(3, 8, 5).float(), torch.rand(3), torch.tensor([0, 1, 2])
+    assert torch.equal(net(x, time, cond), torch.zeros_like(x))
+
+
+def test_every_parameter_gets_a_gradient(net):
+    net.requires_grad_(True)
+    x, time, cond = inputs(tokens=12)
+    net(x, time, cond).square().sum().backward()
+    assert [n for n, p in net.named_parameters() if not p.grad.abs().sum() > 0] == []
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_rows_do_not_depend_on_their_batch(net, batch):
+    x, time, cond = inputs(batch)
+    together = net(x, time, cond)
+    for i in range(batch):
+        alone = net(x[i : i + 1], time[i : i + 1], cond[i : i + 1])
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-12, atol=1e-12)
+    assert together.dtype == torch.float64
+
+
+def test_transformer_is_its_formula(net):
+    """One block by hand, from the equations of the module docstring."""
+    del net.blocks[1:]
+    x, time, cond = inputs(2, 6)
+    silu, rms = functional.silu, lambda h: h / (h.square().mean(-1, keepdim=True) + EPS).sqrt()
+    block, place = net.blocks[0], torch.arange(6)
+    c = silu(net.level(silu(net.time[1](net.time[0](time)))) + net.label.weight[cond])
+    m = net.modulation(c).reshape(2, 6, 1, 24) + block.table
+    a1, b1, g1, a2, b2, g2 = (m[:, i] for i in range(6))
+    h = net.enter(x) + net.phase.weight[place % 4] + net.cycle.weight[place // 4]
+    q, k, v = block.qkv((1 + a1) * rms(h) + b1).reshape(2, 6, 3, 2, 12).permute(2, 0, 3, 1, 4)
+    turn = rotations(6, 12)
+    q, k = rotate(rms(q) * block.gain[:, None], turn), rotate(rms(k), turn)
+    mixed = (q @ k.mT / math.sqrt(12)).softmax(-1) @ v
+    h = h + g1 * block.merge(mixed.transpose(1, 2).reshape(2, 6, 24))
+    gate, value = block.up((1 + a2) * rms(h) + b2).chunk(2, -1)
+    h = h + g2 * block.down(silu(gate) * value)
+    scale, shift = net.last(c)[:, None].chunk(2, -1)
+    expected = net.out((1 + scale) * rms(h) + shift)
+    torch.testing.assert_close(net(x, time, cond), expected)
+
+
+EPS = torch.finfo(torch.float64).eps
+
+
+def test_places_repeat_after_all_periods(net):
+    """Without attention, tokens 12 = 4 * 3 apart are alike and those between are not."""
+    net.blocks = net.blocks[:0]
+    x = normal(1, 1, 5).expand(1, 25, 5)
+    out = net(x, torch.ones(1, dtype=torch.float64))[0]
+    torch.testing.assert_close(out[:13], out[12:])
+    assert torch.cdist(out[:12], out[:12]).fill_diagonal_(1).amin() > 1e-3
+
+
+def test_other_lengths_work_and_the_far_end_matters(net):
+    x, time, cond = inputs(2, 37)
+    assert net(x, time, cond).shape == x.shape
+    assert net(x[:, :1], time, cond).shape == (2, 1, 5)
+    changed = x.clone()
+    changed[:, -1] += 1
+    assert (net(changed, time, cond) - net(x, time, cond))[:, 0].abs().min() > 1e-6
+
+
+def test_labels_change_the_output_and_none_is_the_null_label(net):
+    x, time, _ = inputs(1)
+    outs = [net(x, time, torch.tensor([label])) for label in range(3)]
+    assert min((outs[i] - outs[j]).abs().max() for i, j in ((0, 1), (0, 2), (1, 2))) > 1e-3
+    assert torch.equal(net(x, time), outs[2])
+    assert not torch.equal(net(x, time + 0.5), outs[2])
+
+
+def test_control_acts_in_its_layers_and_for_one_call(net):
+    x, time, cond = inputs()
+    plain = net(x, time, cond)
+    assert torch.equal(net(x, time, cond, AttentionControl(frozenset())), plain)
+    neutral = AttentionControl(frozenset({0, 2}), "scale", 1.0)
+    assert torch.equal(net(x, time, cond, neutral), plain)
+    first = net(x, time, cond, AttentionControl(frozenset({0})))
+    both = net(x, time, cond, AttentionControl(frozenset({0, 2})))
+    assert (first - plain).abs().max() > 1e-3 and (first - both).abs().max() > 1e-3
+    assert torch.equal(net(x, time, cond), plain)
+
+
+def test_identity_in_all_layers_stops_all_exchange_between_tokens(net):
+    x, time, cond = inputs()
+    control = AttentionControl(frozenset(range(3)), "identity")
+    changed = x.clone()
+    changed[:, 4] += 1
+    moved = net(changed, time, cond, control) - net(x, time, cond, control)
+    assert moved[:, 4].abs().max() > 1e-3
+    others = [i for i in range(10) if i != 4]
+    assert moved[:, others].abs().max() == 0
+
+
+def test_autocast_keeps_close(net):
+    net = net.float()
+    x, time, cond = inputs()
+    x, time = x.float(), time.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = net(x, time, cond)
+    exact = net(x, time, cond)
+    assert 0 < (rough - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+def test_transformer_refuses_wrong_inputs():
+    with pytest.raises(ValueError, match=r"multiple of 2 \* heads, got width=30 and heads=4"):
+        Transformer(5, width=30, heads=4)
+    with pytest.raises(ValueError, match="periods=8 .* is 0; set it"):
+        Transformer(5, periods=8)
+    net, time = Transformer(5, width=24, depth=2, heads=2), torch.zeros(2)
+    with pytest.raises(ValueError, match=r"shape \(B, T, 5\), got \(2, 8, 4\)"):
+        net(torch.zeros(2, 8, 4), time)
+    with pytest.raises(ValueError, match="no labels but was given cond"):
+        net(torch.zeros(2, 8, 5), time, torch.zeros(2, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"layers \[7\], but the network has blocks 0 to 1"):
+        net(torch.zeros(2, 8, 5), time, control=AttentionControl(frozenset({7})))
