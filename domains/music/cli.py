@@ -6,14 +6,18 @@ from typing import Annotated
 import tyro
 from tyro.conf import subcommand
 
+from domains.music.commands.demo import Demo
 from domains.music.commands.make import Continue, Generate, Infill
 from domains.music.commands.measure import Measure
+from domains.music.commands.train import Train
 
 Command = (
     Annotated[Generate, subcommand("generate")]
     | Annotated[Infill, subcommand("infill")]
     | Annotated[Continue, subcommand("continue")]
     | Annotated[Measure, subcommand("rules")]
+    | Annotated[Train, subcommand("train")]
+    | Annotated[Demo, subcommand("demo")]
 )
 
 

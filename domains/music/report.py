@@ -1,6 +1,5 @@
 """What came out of a run: per clip and rule the error, the found and the asked; as table and JSON."""
 
-import importlib.metadata
 import json
 import platform
 from collections.abc import Sequence
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+import guided
 
 from domains.music.plots import Curve, Labels
 from domains.music.roll import Rolls
@@ -105,7 +106,7 @@ def failures(rules: WeightedSum | None) -> dict[str, dict[str, Any]]:
 def versions() -> dict[str, str]:
     """Return the versions that a figure depends on."""
     return {
-        "guided": importlib.metadata.version("guided"),
+        "guided": guided.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),

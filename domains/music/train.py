@@ -1,21 +1,19 @@
 """Training the shipped model: data, loop, resumable folder, shipped checkpoint."""
 
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from domains.music.batches import ClipBatches
 from domains.music.data.corpus import Corpus
 from domains.music.model import ModelConfig, build, save_model
-from guided.denoiser import NetDenoiser
+from guided.checkpoint import Weights
 from guided.rng import Rng, stream_seed
 from guided.train import TrainConfig, TrainState, train
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class MusicTraining:
     """The architecture."""
     loop: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=7000,
+            steps=6500,
             batch=32,
             optimizer="muon",
             lr=5e-3,
@@ -55,8 +53,10 @@ def run_training(corpus: Corpus, config: MusicTraining, folder: Path) -> Iterato
 
 
 @torch.no_grad()
-def held_out_loss(denoiser: NetDenoiser, corpus: Corpus, config: MusicTraining) -> float:
+def held_out_loss(weights: Weights, corpus: Corpus, config: MusicTraining) -> float:
     """Return the mean training loss over 256 test clips, always the same clips, levels and noise."""
+    denoiser = build(config.model)
+    denoiser.load_state_dict(weights)
     test = ClipBatches.of(corpus, config.model.codec, 64, config.model.columns, split="test")
     losses = []
     for step in range(4):
@@ -65,6 +65,6 @@ def held_out_loss(denoiser: NetDenoiser, corpus: Corpus, config: MusicTraining) 
     return sum(losses) / len(losses)
 
 
-def ship(folder: Path, target: Path, config: MusicTraining, state: TrainState) -> None:
+def ship(target: Path, config: MusicTraining, state: TrainState, **about: Any) -> None:
     """Write the averaged weights of a finished run to ``target`` in half precision."""
-    save_model(target, config.model, state.ema, steps=state.step, training=asdict(config))
+    save_model(target, config.model, state.ema, steps=state.step, training=asdict(config), **about)

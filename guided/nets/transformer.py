@@ -98,7 +98,8 @@ class Transformer(nn.Module):
                 blocks that do not exist.
         """
         self._check(x, cond, control)
-        rotation = rotations(x.shape[1], self.head_dim).to(x.device, x.dtype.to_complex())
+        full = torch.promote_types(x.dtype, torch.float32)
+        rotation = rotations(x.shape[1], self.head_dim).to(x.device, full.to_complex())
         level = functional.silu(self.level(self.time(time.to(x.dtype))) + self._labels(x, cond))
         shared = self.modulation(level).unflatten(-1, (6, 1, -1))
         h = self.enter(x) + self._places(x)
@@ -165,7 +166,7 @@ class Block(nn.Module):
         self.gain = nn.Parameter(torch.ones(heads, 1))
         self.merge = nn.Linear(width, width)
         # Two thirds of 4 W: as many weights as a plain layer of 4 W, and as fast.
-        hidden = 64 * round(width / 24)
+        hidden = 64 * max(1, round(width / 24))
         self.up = nn.Linear(width, 2 * hidden)
         self.down = nn.Linear(hidden, width)
 

@@ -111,7 +111,7 @@ def test_reserved_names_in_the_config_are_refused(tmp_path):
 
 @pytest.mark.parametrize("killed_at", [1, 2, 3])
 def test_a_kill_inside_a_replacement_leaves_a_complete_checkpoint(tmp_path, monkeypatch, killed_at):
-    """The n-th rename of a second save fails (3: none): a complete one loads, a third can follow."""
+    """The n-th rename of a second save fails (3: none); what is left loads and can be replaced."""
     save(tmp_path / "c", {"value": 1}, model={"a": torch.tensor([1.0])})
     calls = 0
 

@@ -74,7 +74,7 @@ def test_mlp_refuses_wrong_inputs():
     x, time = torch.zeros(4, 3), torch.zeros(4)
     with pytest.raises(ValueError, match=r"expects 2 numbers a sample, got x of \(4, 3\)"):
         MLP(2, 2)(x, time)
-    with pytest.raises(ValueError, match="cond_dim=1.*none"):
+    with pytest.raises(ValueError, match=r"cond_dim=1.*none"):
         MLP(3, 3, cond_dim=1)(x, time)
     with pytest.raises(ValueError, match=r"cond_dim=0.*\(4, 2\)"):
         MLP(3, 3)(x, time, torch.zeros(4, 2))
@@ -235,10 +235,18 @@ def test_autocast_keeps_close(net):
     assert 0 < (rough - exact).abs().max() < 0.1 * exact.abs().max()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_network_of_half_precision_keeps_close(net, dtype):
+    x, time, cond = inputs()
+    exact, rough = net(x, time, cond), net.to(dtype)(x.to(dtype), time.to(dtype), cond)
+    assert rough.dtype == dtype
+    assert 0 < (rough - exact).abs().max() < 0.1 * exact.abs().max()
+
+
 def test_transformer_refuses_wrong_inputs():
     with pytest.raises(ValueError, match=r"multiple of 2 \* heads, got width=30 and heads=4"):
         Transformer(5, width=30, heads=4)
-    with pytest.raises(ValueError, match="periods=8 .* is 0; set it"):
+    with pytest.raises(ValueError, match=r"periods=8 .* is 0; set it"):
         Transformer(5, periods=8)
     net, time = Transformer(5, width=24, depth=2, heads=2), torch.zeros(2)
     with pytest.raises(ValueError, match=r"shape \(B, T, 5\), got \(2, 8, 4\)"):
