@@ -1,7 +1,7 @@
 r"""The innermost function: ``denoise(x, level, cond) -> Prediction(x0, eps)``.
 
-Both entries are explicit. Methods that move the score keep the pair consistent
-(:math:`x = \alpha x_0 + \sigma \varepsilon`); methods that move the clean estimate replace ``x0`` and
+Both entries are explicit. Methods that move the score keep the pair consistent, so that
+:math:`x = \alpha x_0 + \sigma \varepsilon`; methods that move the clean estimate replace ``x0`` and
 keep the network's ``eps``. These are different algorithms, and each method says which it is.
 """
 
@@ -75,7 +75,7 @@ class NetDenoiser(Denoiser):
                  :math:`\bar x = x / \alpha` and the ratio :math:`\sigma / \alpha` as its sigma
     ===========  =============================================================================
 
-    The network's time input is t, and :math:`\tfrac14 \log(\sigma / \alpha)` for ``edm``; shape (B,).
+    The network's time input (B,) is t; for ``edm`` it is :math:`\tfrac14 \log(\sigma / \alpha)`.
 
     Args:
         net: a module called as ``net(x (B, ...), time (B,), cond) -> (B, ...)``.

@@ -1,8 +1,8 @@
 r"""Energies: what a sample has to obey, one number per sample, lower is better.
 
-The target of every method is :math:`p(x_0) \exp(-E(x_0))`. An energy is pure, returns shape (B,) and
-never averages over the batch. ``differentiable`` says whether autograd may pass through it; gradient
-methods refuse a black box when they are built, in words.
+The target of every method is :math:`p(x_0) \exp(-E(x_0))`. An energy is pure, returns shape (B,)
+and never averages over the batch. ``differentiable`` says whether autograd may pass through it;
+gradient methods refuse a black box when they are built, in words.
 """
 
 from abc import ABC, abstractmethod
@@ -147,7 +147,7 @@ def gradient(
     return value.detach(), slope
 
 
-def require_differentiable(energy: Energy, method: str) -> None:
+def require_differentiable(energy: object, method: str) -> None:
     """Refuse a black box where a gradient is needed.
 
     Raises:

@@ -20,8 +20,8 @@ def optimizers(
     Raises:
         ValueError: for an unknown name.
 
-    Source: Loshchilov & Hutter 2019 (AdamW); Jordan et al. 2024, Muon, with the step size matched to
-        AdamW's as in Liu et al. 2025, arXiv 2502.16982, section 2.2.
+    Source: Loshchilov & Hutter 2019 (AdamW); Jordan et al. 2024, Muon, with the step size matched
+        to AdamW's as in Liu et al. 2025, arXiv 2502.16982, section 2.2.
     """
     if name not in ("adamw", "muon"):
         raise ValueError(f"unknown optimizer {name!r}; expected 'adamw' or 'muon'")

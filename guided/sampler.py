@@ -7,6 +7,7 @@ r"""The outer two functions: a step from one level to the next, and the walk fro
 A :class:`StepWrapper` has the type of what it wraps, so step-level methods nest.
 """
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -121,7 +122,7 @@ class Sampler(ABC):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> Tensor:
-        """Draw x_T ~ N(0, sigma_T^2 I) of the given shape (B, ...) at the first time of the grid."""
+        """Draw x_T ~ N(0, sigma_T^2 I) of shape (B, ...) at the first time of the grid."""
         return self.denoiser.schedule.level(times[0]).sigma * rng.normal(shape, dtype, device)
 
     def iterate(
@@ -149,7 +150,7 @@ class Sampler(ABC):
         """
         levels = self.denoiser.schedule.levels(times)
         state = State(x)
-        for t, s in zip(levels, levels[1:], strict=False):
+        for t, s in itertools.pairwise(levels):
             with torch.set_grad_enabled(grad):
                 state = self.step(state, t, s, cond, rng)
             yield state

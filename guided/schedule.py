@@ -2,9 +2,9 @@ r"""Noise schedules, time grids and the notation of the whole project.
 
 Symbols
 -------
-Forward kernel: :math:`x_t = \alpha_t x_0 + \sigma_t \varepsilon`, with :math:`\varepsilon \sim N(0, I)`
-and :math:`t \in [0, 1]`; ``t = 1`` is noise, ``t = 0`` is data. A step goes from ``t`` to ``s < t``
-and always names both. In these symbols
+Forward kernel: :math:`x_t = \alpha_t x_0 + \sigma_t \varepsilon`, with
+:math:`\varepsilon \sim N(0, I)` and :math:`t \in [0, 1]`; ``t = 1`` is noise, ``t = 0`` is data.
+A step goes from ``t`` to ``s < t`` and always names both. In these symbols
 
 ===========  ==========================================================
 noise        :math:`\varepsilon = (x - \alpha x_0) / \sigma`
@@ -13,23 +13,22 @@ velocity     :math:`v = \alpha \varepsilon - \sigma x_0`
 flow         :math:`u = \varepsilon - x_0` (for ``alpha = 1 - t, sigma = t``)
 ===========  ==========================================================
 
-One sign everywhere: the target is :math:`p(x_0) \exp(-E(x_0))`; lower energy is better. Axis 0 is the
-independent sample, and the core interprets no other axis.
+One sign everywhere: the target is :math:`p(x_0) \exp(-E(x_0))`; lower energy is better. Axis 0 is
+the independent sample, and the core interprets no other axis.
 
-A run turns its time grid once into :class:`Level` values of Python floats, so that the sampling loop
-does no tensor work on the schedule.
+A run turns its time grid once into :class:`Level` values of Python floats, so that the sampling
+loop does no tensor work on the schedule.
 """
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-
-Real = TypeVar("Real", float, Tensor)
 
 
 class Level(NamedTuple):
@@ -54,7 +53,7 @@ class Level(NamedTuple):
 class Schedule(ABC):
     """The map t -> (alpha, sigma)."""
 
-    def __call__(self, t: Real) -> tuple[Real, Real]:
+    def __call__(self, t: Any) -> tuple[Any, Any]:
         """Return alpha and sigma at time ``t`` (a float, or a tensor of any shape)."""
         if isinstance(t, Tensor):
             return self._coefficients(t)
@@ -80,7 +79,7 @@ class Schedule(ABC):
             ValueError: if the grid is shorter than two, leaves [0, 1] or does not decrease.
         """
         grid = [float(t) for t in times]
-        falling = all(t > s for t, s in zip(grid, grid[1:], strict=False))
+        falling = all(t > s for t, s in itertools.pairwise(grid))
         if len(grid) < 2 or not falling or grid[0] > 1 or grid[-1] < 0:
             shown = ", ".join(f"{t:.4g}" for t in grid[:6])
             raise ValueError(

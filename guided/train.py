@@ -279,7 +279,9 @@ def _launched() -> Any:
         return None
     from accelerate import Accelerator
 
-    return Accelerator(mixed_precision="no")  # autocast is the business of this module
+    # Without cpu=True, processes on CPUs would not find each other and each train alone.
+    cpu = not (torch.cuda.is_available() or torch.xpu.is_available())
+    return Accelerator(cpu=cpu, mixed_precision="no")  # autocast is the business of this module
 
 
 def _to(device: torch.device, tree: Any) -> Any:

@@ -1,4 +1,4 @@
-"""From what a user typed to an energy: rules with targets, rules copied from a piece, own functions."""
+"""From what a user typed to an energy: typed targets, targets copied from a piece, own rules."""
 
 from collections.abc import Sequence
 from pathlib import Path

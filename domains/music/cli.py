@@ -23,7 +23,7 @@ Command = (
 
 def main(args: list[str] | None = None) -> None:
     """Run one command; a user's mistake is one sentence and exit status 1."""
-    command = tyro.cli(  # type: ignore[call-overload]
+    command = tyro.cli(
         Command,
         prog="guided-music",
         description="Symbolic music that obeys rules.",

@@ -1,10 +1,10 @@
 """Generating music: model, rules and sampler put together.
 
-    from domains.music import Composer, rule_sum
-    composer = Composer.load()
-    rules = rule_sum(["chord_progression=I-V-vi-IV", "note_density=vertical:3"], [], columns=128)
-    rolls = composer.compose(rules, count=4, seed=0)
-    rolls.rolls()[0].to_midi("song.mid")
+from domains.music import Composer, rule_sum
+composer = Composer.load()
+rules = rule_sum(["chord_progression=I-V-vi-IV", "note_density=vertical:3"], [], columns=128)
+rolls = composer.compose(rules, count=4, seed=0)
+rolls.rolls()[0].to_midi("song.mid")
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from guided.guidance import CFG, SCG, BestOfN, Replace
 from guided.rng import Rng
 from guided.sampler import Sampler, State, StepWrapper
 from guided.samplers import DDIM
-from guided.schedule import Level, karras
+from guided.schedule import Level, Schedule, karras
 
 Method = Literal["scg", "best", "none"]
 OnStep = Callable[[State], None]
@@ -34,21 +34,27 @@ class Settings:
     """How to sample; the defaults are those of the demo and of ``evaluate``."""
 
     method: Method = "scg"
-    """``scg`` guides every step, ``best`` keeps the best of complete samples, ``none`` ignores rules."""
+    """scg guides every step, best keeps the best of complete samples, none ignores the rules."""
     candidates: int = 16
-    """Candidates of ``scg`` and ``best``."""
+    """Candidates of scg and best."""
     steps: int = 50
     """Denoising steps."""
     temperature: float = 0.0
     """Of the choice between candidates; 0 takes the best."""
     eta: float = 1.0
-    """Noise of a step: 1 is ancestral sampling, 0 deterministic (``scg`` needs more than 0)."""
+    """Noise of a step: 1 is ancestral sampling, 0 deterministic (scg needs more than 0)."""
     cfg: float = 1.0
     """Scale of classifier-free guidance towards the corpus; 1 is neutral."""
-    sigma_min: float = 0.02
+    sigma_min: float = 0.2
     """Smallest noise of the time grid."""
-    sigma_max: float = 40.0
+    sigma_max: float = 20.0
     """Largest noise of the time grid."""
+    rho: float = 3.0
+    """Curve of the time grid; notes are decided at high noise, so it is less than EDM's 7."""
+
+    def times(self, schedule: Schedule) -> list[float]:
+        """Return the time grid."""
+        return karras(schedule, self.steps, self.sigma_min, self.sigma_max, self.rho)
 
 
 @dataclass(frozen=True)
@@ -117,9 +123,7 @@ class Composer:
             on_step: called with the state after every step, e.g. to move a progress bar.
         """
         denoiser = self._denoiser(kept)
-        times = karras(
-            denoiser.schedule, self.settings.steps, self.settings.sigma_min, self.settings.sigma_max
-        )
+        times = self.settings.times(denoiser.schedule)
         rng = Rng.per_sample(seed, count, first)
         sampler = DDIM(denoiser, self.settings.eta)
         x = sampler.initial((count, columns, 176), times, rng)

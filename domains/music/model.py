@@ -70,9 +70,7 @@ def label(corpus: str | None, count: int) -> Tensor:
     return torch.full((count,), index, dtype=torch.long)
 
 
-def save_model(
-    folder: Path, config: ModelConfig, weights: dict[str, Tensor], **about: Any
-) -> None:
+def save_model(folder: Path, config: ModelConfig, weights: dict[str, Tensor], **about: Any) -> None:
     """Write weights in half precision with the architecture and any facts worth keeping."""
     save(folder, {"model": asdict(config), **about}, dtype=torch.float16, model=weights)
 
@@ -85,9 +83,13 @@ def load_model(folder: Path = SHIPPED) -> tuple[NetDenoiser, ModelConfig]:
     """
     stored, tensors = load(folder)
     fields = dict(stored["model"])
-    codec = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.pop("codec").items()}
-    fields["log_sigma"] = tuple(fields["log_sigma"])
-    config = ModelConfig(codec=Codec(**codec), **fields)
+    codec: dict[str, Any] = {k: _tupled(v) for k, v in fields.pop("codec").items()}
+    config = ModelConfig(codec=Codec(**codec), **{k: _tupled(v) for k, v in fields.items()})
     denoiser = build(config)
     denoiser.load_state_dict({k: v.float() for k, v in tensors["model"].items()})
     return denoiser.eval().requires_grad_(False), config
+
+
+def _tupled(value: Any) -> Any:
+    """Undo what JSON does to tuples."""
+    return tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What came out of a run: per clip and rule the error, the found and the asked; as table and JSON."""
+"""What came out of a run: for every clip and rule the error, the found and the asked."""
 
 import json
 import platform
@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 import guided
-
 from domains.music.plots import Curve, Labels
 from domains.music.roll import Rolls
 from domains.music.rules import RuleEnergy
@@ -41,10 +40,7 @@ def findings(rules: WeightedSum, rolls: Rolls) -> list[dict[str, Finding]]:
     errors = rules.report(rolls)
     texts = {name: _texts(energy, rolls) for name, energy in rules.terms.items()}
     return [
-        {
-            name: Finding(errors[name][clip].item(), *texts[name][clip])
-            for name in rules.terms
-        }
+        {name: Finding(errors[name][clip].item(), *texts[name][clip]) for name in rules.terms}
         for clip in range(len(rolls.velocity))
     ]
 
@@ -79,7 +75,10 @@ def overlays(
 def _density(rule: NoteDensity, features: torch.Tensor, target: torch.Tensor) -> list[Curve]:
     found, asked = features.unflatten(-1, (2, -1)), target.unflatten(-1, (2, -1))
     curves = []
-    for axis, name, scale in ((0, "notes sounding", 1.0), (1, "starts a bar", rule.horizontal_scale)):
+    for axis, name, scale in (
+        (0, "notes sounding", 1.0),
+        (1, "starts a bar", rule.horizontal_scale),
+    ):
         wanted = (asked[axis] * scale).tolist()
         free = all(x != x for x in wanted)
         curves.append(Curve(name, (found[axis] * scale).tolist(), None if free else wanted))
@@ -89,7 +88,10 @@ def _density(rule: NoteDensity, features: torch.Tensor, target: torch.Tensor) ->
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Return rows as aligned text, the first one a headline."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
 
 
@@ -97,7 +99,10 @@ def failures(rules: WeightedSum | None) -> dict[str, dict[str, Any]]:
     """Return how often the user's own rules failed, by rule and kind, with the first message."""
     terms = rules.terms.items() if rules else ()
     return {
-        name: {kind: {"count": n, "first": box.messages.get(kind, "")} for kind, n in box.failures.items()}
+        name: {
+            kind: {"count": n, "first": box.messages.get(kind, "")}
+            for kind, n in box.failures.items()
+        }
         for name, box in terms
         if isinstance(box, BlackBox) and box.failures
     }

@@ -80,7 +80,7 @@ class Span:
         there = slice((self.first - self.start) * bar, (self.last - self.start) * bar)
         velocity, onset = self.piece.velocity.copy(), self.piece.onset.copy()
         velocity[here], onset[here] = rewritten.velocity[there], rewritten.onset[there]
-        # A note held over the seam is struck again where the new bars start, and ends where they end.
+        # A note that a seam cuts is struck again behind it, unless it just goes on.
         for edge in (self.first * bar, self.last * bar):
             if edge < len(onset):
                 onset[edge] |= (velocity[edge] > 0) & (velocity[edge] != velocity[edge - 1])

@@ -40,7 +40,7 @@ class MusicTraining:
 
 
 def run_training(corpus: Corpus, config: MusicTraining, folder: Path) -> Iterator[TrainState]:
-    """Train in ``folder``, resuming what it holds; yields the states of :func:`guided.train.train`."""
+    """Train in ``folder``, resuming what it holds; yields what :func:`guided.train.train` does."""
     torch.manual_seed(stream_seed(config.loop.seed))
     denoiser = build(config.model)
     shares = (1 - config.chorale_share, config.chorale_share)
@@ -54,7 +54,7 @@ def run_training(corpus: Corpus, config: MusicTraining, folder: Path) -> Iterato
 
 @torch.no_grad()
 def held_out_loss(weights: Weights, corpus: Corpus, config: MusicTraining) -> float:
-    """Return the mean training loss over 256 test clips, always the same clips, levels and noise."""
+    """Return the mean loss over 256 test clips, always the same clips, levels and noise."""
     denoiser = build(config.model)
     denoiser.load_state_dict(weights)
     test = ClipBatches.of(corpus, config.model.codec, 64, config.model.columns, split="test")

@@ -44,14 +44,14 @@ class BetweenStep(StepWrapper):
 def Between(method: DenoiserWrapper, low: float = ..., high: float = ...) -> BetweenDenoise: ...
 @overload
 def Between(method: StepWrapper, low: float = ..., high: float = ...) -> BetweenStep: ...
-def Between(  # noqa: N802
+def Between(
     method: DenoiserWrapper | StepWrapper, low: float = 0.0, high: float = float("inf")
 ) -> BetweenDenoise | BetweenStep:
     r"""Apply a guidance method only where :math:`low < \sigma / \alpha \le high`.
 
     Outside, what the method wraps is used, and the method costs nothing: for CFG that is the
-    conditional model, not the unconditional one. The bounds are ratios of noise to signal, the sigma
-    of EDM; divide those of a paper by its sigma_data and multiply by yours. ``low = 0`` and
+    conditional model, not the unconditional one. The bounds are ratios of noise to signal, the
+    sigma of EDM; divide those of a paper by its sigma_data and multiply by yours. ``low = 0`` and
     ``high = inf`` is the method itself, ``low >= high`` switches it off.
 
     Raises:

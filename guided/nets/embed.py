@@ -24,18 +24,16 @@ class FourierTime(nn.Module):
     Source: Vaswani et al. 2017, section 3.5, with frequencies for the ranges above.
     """
 
-    frequencies: Tensor
-
     def __init__(self, features: int = 64) -> None:
         super().__init__()
         if features < 4 or features % 2:
             raise ValueError(f"FourierTime needs an even number of features >= 4, got {features}")
-        steps = torch.linspace(0, 1, features // 2, dtype=torch.float64)
-        # Float64 until use, so that a network in double precision gets double precision features.
-        frequencies = 2 * math.pi * SLOWEST * (FASTEST / SLOWEST) ** steps
-        self.register_buffer("frequencies", frequencies, persistent=False)
+        # No buffer: a network cast to half precision must not round its frequencies.
+        steps = [i / (features // 2 - 1) for i in range(features // 2)]
+        self.frequencies = [2 * math.pi * SLOWEST * (FASTEST / SLOWEST) ** s for s in steps]
 
     def forward(self, time: Tensor) -> Tensor:
         """Return the features (B, features) of time (B,)."""
-        angle = time[:, None] * self.frequencies.to(time.dtype)
-        return torch.cat([angle.cos(), angle.sin()], dim=-1)
+        dtype = torch.promote_types(time.dtype, torch.float32)
+        angle = time[:, None] * torch.tensor(self.frequencies, dtype=dtype, device=time.device)
+        return torch.cat([angle.cos(), angle.sin()], dim=-1).to(time.dtype)

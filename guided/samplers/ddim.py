@@ -68,6 +68,6 @@ class DDIM(Sampler):
         return ddim_kernel(prediction, t, s, self.eta, self.variance)
 
 
-def DDPM(denoiser: Denoiser, variance: Variance = "posterior") -> DDIM:  # noqa: N802
+def DDPM(denoiser: Denoiser, variance: Variance = "posterior") -> DDIM:
     """Return ancestral sampling: :class:`DDIM` with eta = 1."""
     return DDIM(denoiser, eta=1.0, variance=variance)

@@ -14,7 +14,7 @@ from guided.schedule import Level
 
 
 class Previous(NamedTuple):
-    """What the sampler remembers: the last clean estimate (B, ...) and the log-SNR it was made at."""
+    """What the sampler remembers: the last clean estimate (B, ...) and its log-SNR."""
 
     x0: Tensor
     log_snr: float

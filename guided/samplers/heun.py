@@ -19,8 +19,8 @@ class Heun(Sampler):
 
     .. math:: \bar x_s = \bar x_t + \tfrac12 (r_s - r_t)(\varepsilon_t + \varepsilon_s).
 
-    Where alpha_t is 0 (pure noise) the ratio is infinite and the step is DDIM's; so is the last one,
-    as in the source. Two network calls a step, one in the last.
+    Where alpha_t is 0 (pure noise) the ratio is infinite and the step is DDIM's; so is the last
+    one, as in the source. Two network calls a step, one in the last.
 
     Source: Karras et al. 2022, algorithm 1.
     """

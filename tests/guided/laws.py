@@ -33,9 +33,7 @@ def law_of_samples(sampler: Sampler, times: list[float]) -> tuple[float, float]:
     return mean, variance
 
 
-def extrapolated(
-    sampler: Sampler, coarse: list[float], fine: list[float]
-) -> tuple[float, float]:
+def extrapolated(sampler: Sampler, coarse: list[float], fine: list[float]) -> tuple[float, float]:
     """Richardson's extrapolation of the law over two grids, the second twice as fine."""
     gain = 2**sampler.order - 1
     pairs = zip(law_of_samples(sampler, coarse), law_of_samples(sampler, fine), strict=True)

@@ -132,7 +132,7 @@ def test_python_code_that_never_returns_is_interrupted():
     box = BlackBox(endless, workers=2, timeout=0.3)
     start = time.monotonic()
     assert box(ROWS).tolist() == [4.0, 5.0, 4.0, INF, 4.5]
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 30  # and not 60
     assert box.failures == {"timeout": 1}
     serial = BlackBox(endless, workers=1, timeout=0.3, batched=False)
     assert serial(ROWS).tolist() == [4.0, 5.0, 4.0, INF, 4.5]
@@ -140,10 +140,12 @@ def test_python_code_that_never_returns_is_interrupted():
 
 def test_the_limit_of_a_stack_grows_with_it():
     def slow(stack):
-        time.sleep(0.1 * len(stack))
+        if len(stack) < len(ROWS):
+            raise ValueError("the stack was taken apart: it had timed out")
+        time.sleep(0.6)
         return stack.sum(axis=1)
 
-    box = BlackBox(slow, workers=1, timeout=0.25, batched=True)
+    box = BlackBox(slow, workers=1, timeout=0.5, batched=True)
     assert box(ROWS).tolist() == TOTALS
     assert not box.failures
 
@@ -156,7 +158,7 @@ def test_compiled_code_that_never_returns_and_a_death_cost_their_candidates():
             np.add.reduce(np.broadcast_to(np.ones(1), (10**14,)))
         return row.sum()
 
-    box = BlackBox(deadly, workers=2, timeout=0.4)
+    box = BlackBox(deadly, workers=2, timeout=1)
     assert box(ROWS).tolist() == [4.0, INF, 4.0, INF, 4.5]
     assert box.failures == {"death": 1, "timeout": 1}
     assert "in deadly" in box.messages["timeout"]

@@ -1,5 +1,6 @@
 """Guidance against closed forms: mean and variance, at eta 0 and 1; accuracy proves nothing."""
 
+import itertools
 import math
 
 import pytest
@@ -105,7 +106,11 @@ def test_cfg_is_exact_where_condition_and_null_share_a_variance(scale: float, et
 
 def test_cfg_has_its_known_bias_where_the_variances_differ() -> None:
     """p(x|c) = N(0, 1), p(x) = N(0, 2): the flow ends with variance 2^(1 - w), not 2 / (1 + w)."""
-    wide = Mixture(torch.tensor([1e-12, 1.0]), torch.zeros(2, 1, dtype=F64), torch.tensor([1.0, 2.0], dtype=F64))
+    wide = Mixture(
+        torch.tensor([1e-12, 1.0]),
+        torch.zeros(2, 1, dtype=F64),
+        torch.tensor([1.0, 2.0], dtype=F64),
+    )
     labels = wide.denoiser(VE(), classes=torch.tensor([0, 1]))
     guided = CFG(labels, 3.0, null=torch.ones_like)
     times = log_snr(VE(), 600, sigma_min=1e-3, sigma_max=80.0)
@@ -172,7 +177,7 @@ def test_scg_lowers_the_energy_with_every_candidate_and_over_optimises() -> None
         method = SCG(DDPM(PRIOR.denoiser(VPLinear())), energy, candidates=n)
         law = method.sample(method.initial((1000, 1), times, Rng(0), F64), times, rng=Rng(1))
         means.append(energy(law).mean().item())
-    assert all(a > b for a, b in zip(means, means[1:], strict=False)), means
+    assert all(a > b for a, b in itertools.pairwise(means)), means
     exact = 0.5 * 3.0 * (tilted.cov().item() + (tilted.mean().item() - 1.5) ** 2)
     assert means[-1] < 0.5 * exact
     assert law.var().item() < 0.5 * tilted.cov().item()

@@ -240,7 +240,7 @@ def test_a_network_of_half_precision_keeps_close(net, dtype):
     x, time, cond = inputs()
     exact, rough = net(x, time, cond), net.to(dtype)(x.to(dtype), time.to(dtype), cond)
     assert rough.dtype == dtype
-    assert 0 < (rough - exact).abs().max() < 0.1 * exact.abs().max()
+    assert 0 < (rough - exact).abs().mean() < 0.1 * exact.abs().mean()
 
 
 def test_transformer_refuses_wrong_inputs():

@@ -58,7 +58,9 @@ def test_samples_have_the_computed_law() -> None:
     sampler = DDPM(Toy(VPLinear()))
     times = uniform(40)
     mean, variance = law_of_samples(sampler, times)
-    x = sampler.sample(sampler.initial((40_000, 1), times, Rng(3), torch.float64), times, rng=Rng(4))
+    x = sampler.sample(
+        sampler.initial((40_000, 1), times, Rng(3), torch.float64), times, rng=Rng(4)
+    )
     assert x.mean().item() == pytest.approx(mean, abs=3 * math.sqrt(variance / 40_000))
     assert x.var().item() == pytest.approx(variance, rel=3 * math.sqrt(2 / 40_000))
 

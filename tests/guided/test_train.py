@@ -326,7 +326,7 @@ def test_two_processes_train_one_network_on_different_batches(tmp_path):
     """
     small = SCRIPT.replace("steps=400", "steps=12")
     script.write_text(textwrap.dedent(small) + textwrap.dedent(report))
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", str(script)]
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
     run = start(tmp_path / "two", *launcher)
     run.communicate()
     assert run.returncode == 0

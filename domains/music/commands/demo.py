@@ -54,8 +54,10 @@ class Demo:
         start = time.perf_counter()
         with staged(self.out) as folder:
             made = {}
-            for name, method in (("unguided", "none"), ("guided", "scg")):
-                one = replace(composer, settings=replace(settings, method=method))
+            for name, one in (
+                ("unguided", replace(composer, settings=replace(settings, method="none"))),
+                ("guided", composer),
+            ):
                 with progress(one, rules, name) as on_step:
                     made[name] = one.compose(rules, count=count, seed=self.seed, on_step=on_step)
                 pieces = made[name].rolls(Grid(), self.tempo)

@@ -127,17 +127,18 @@ def summary(
     for number, clip in enumerate(found, 1):
         for name, item in clip.items():
             rows.append([str(number), name, f"{item.error:.4g}", item.found, item.asked])
-    figures = {
+    failed = failures(rules)
+    figures: dict[str, Any] = {
         "options": {k: _plain(v) for k, v in asdict(options).items()},
         "weights": rules.weights if rules else {},
         "clips": [{name: asdict(item) for name, item in clip.items()} for clip in found],
-        "failures": failures(rules),
+        "failures": failed,
         "columns_per_bar": Grid().columns_per_bar,
         "seconds": round(seconds, 2),
         "versions": versions(),
     }
     text = table(rows) if rules else "no rules asked for"
-    for name, kinds in figures["failures"].items():
+    for name, kinds in failed.items():
         for kind, failure in kinds.items():
             text += f"\n{name}: {failure['count']} evaluations failed ({kind}): {failure['first']}"
     return text, figures

@@ -10,10 +10,12 @@ from guided.guidance.denoise.contrast import Contrast
 class CFG(Contrast):
     r"""Contrast with the same network under a null condition.
 
-    .. math:: \hat\varepsilon = \varepsilon(\varnothing) + w (\varepsilon(c) - \varepsilon(\varnothing))
+    .. math::
+        \hat\varepsilon = \varepsilon(\varnothing)
+            + w (\varepsilon(c) - \varepsilon(\varnothing))
 
-    The null condition must be one that the network was trained with (a learned token, not zeros that
-    can collide with a real condition). For w other than 0 and 1 this does not sample
+    The null condition must be one that the network was trained with: a learned token, not zeros,
+    which can collide with a real condition. For w other than 0 and 1 this does not sample
     :math:`p(x|c)^w p(x)^{1-w}`.
 
     Args:

@@ -20,9 +20,10 @@ class SCG(StepWrapper):
         x_s^i &\sim \mathrm{kernel}(\cdot \mid x_t), \quad i = 1, \dots, n, \\
         k &= \arg\min_i E\big(x_0(x_s^i, s)\big), \qquad x_s = x_s^k.
 
-    The candidates are judged at the level s that they are at, and the winner's prediction serves the
-    next step: n network calls a step, not n + 1. Requests in a batch choose independently. Where the
-    kernel has no noise (the step to data) the step is the sampler's own and costs nothing extra.
+    The candidates are judged at the level s that they are at, and the winner's prediction serves
+    the next step: n network calls a step, not n + 1. Requests in a batch choose independently.
+    Where the kernel has no noise (the step to data) the step is the sampler's own and costs
+    nothing extra.
 
     The hard minimum is greedy best-of-n at every step. As n grows it over-optimises the energy
     rather than sampling p(x0) exp(-E(x0)). With a ``temperature`` the winner is drawn with
