@@ -7,6 +7,7 @@ import tyro
 from tyro.conf import subcommand
 
 from domains.music.commands.demo import Demo
+from domains.music.commands.evaluate import Evaluate
 from domains.music.commands.make import Continue, Generate, Infill
 from domains.music.commands.measure import Measure
 from domains.music.commands.train import Train
@@ -17,6 +18,7 @@ Command = (
     | Annotated[Continue, subcommand("continue")]
     | Annotated[Measure, subcommand("rules")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Demo, subcommand("demo")]
 )
 

@@ -8,7 +8,7 @@ rolls.rolls()[0].to_midi("song.mid")
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from domains.music.codec import Codec
 from domains.music.model import SHIPPED, label, load_model, null_label
 from domains.music.roll import Rolls
+from domains.music.rules import guiding
 from guided.denoiser import Chunked, Denoiser
 from guided.energy import Decoded, WeightedSum
 from guided.guidance import CFG, SCG, BestOfN, Replace
@@ -43,6 +44,9 @@ class Settings:
     """Of the choice between candidates; 0 takes the best."""
     eta: float = 1.0
     """Noise of a step: 1 is ancestral sampling, 0 deterministic (scg needs more than 0)."""
+    silence: float = -0.5
+    """Sustain value under which a cell of an early estimate is silent to the rules of scg. Early
+    estimates are averages, faint where notes are likely; finished clips use the model's -0.3."""
     cfg: float = 1.0
     """Scale of classifier-free guidance towards the corpus; 1 is neutral."""
     sigma_min: float = 0.2
@@ -132,8 +136,14 @@ class Composer:
         return self.codec.decode(x0)
 
     def energy(self, rules: WeightedSum) -> Decoded:
-        """Return the rules as an energy of x0."""
+        """Return the rules as an energy of finished samples x0."""
         return Decoded(rules, self.codec.decode, differentiable=False)
+
+    def guide(self, rules: WeightedSum) -> Decoded:
+        """Return the rules as an energy of early estimates of x0, for SCG to lower."""
+        terms = {name: guiding(energy) for name, energy in rules.terms.items()}
+        early = replace(self.codec, silence=self.settings.silence)
+        return Decoded(WeightedSum(terms, rules.weights), early.decode, differentiable=False)
 
     def _denoiser(self, kept: Kept | None) -> Denoiser:
         denoiser: Denoiser = Chunked(self.denoiser, self.rows)
@@ -157,7 +167,7 @@ class Composer:
         chosen = self.settings
         guided: Sampler = sampler
         if rules is not None and chosen.method == "scg":
-            guided = SCG(sampler, self.energy(rules), chosen.candidates, chosen.temperature)
+            guided = SCG(sampler, self.guide(rules), chosen.candidates, chosen.temperature)
         if on_step is not None:
             guided = Watched(guided, on_step)
         if rules is not None and chosen.method == "best":

@@ -26,7 +26,7 @@ Differs: a pair of real clips counts once (mgeval: twice, which narrows its kern
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.integrate import trapezoid
@@ -51,12 +51,19 @@ Features = dict[str, np.ndarray]
 """By feature, a row per clip: (N, 1), and (N, 12) for the histogram."""
 
 
-class Overlap(NamedTuple):
-    """An overlap in [0, 1], repeated over draws of real clips."""
+@dataclass(frozen=True)
+class Overlap:
+    """An overlap in [0, 1], repeated over draws of real clips.
+
+    Args:
+        mean: mean over features and draws.
+        sd: standard deviation over draws of the mean over features.
+        features: mean over draws, by feature.
+    """
 
     mean: float
     sd: float
-    features: dict[str, float]  # the mean over draws of every feature
+    features: dict[str, float]
 
 
 def features(clips: Rolls | Sequence[Roll]) -> Features:

@@ -26,11 +26,20 @@ from domains.music.rules.pitch import PitchHistogram
 from domains.music.rules.pitch_range import PitchRange
 from domains.music.rules.polyphony import Polyphony
 from domains.music.rules.rhythm import Rhythm
-from domains.music.rules.rule import Rule, RuleEnergy
+from domains.music.rules.rule import Rule, RuleEnergy, guiding
 from domains.music.rules.scale import InKey
 from guided.energy import Energy, WeightedSum
 
-__all__ = ["RULES", "Rule", "RuleEnergy", "make_rule", "parse_rule", "parse_weight", "rule_sum"]
+__all__ = [
+    "RULES",
+    "Rule",
+    "RuleEnergy",
+    "guiding",
+    "make_rule",
+    "parse_rule",
+    "parse_weight",
+    "rule_sum",
+]
 
 RULES: dict[str, type[Rule]] = {
     "pitch_histogram": PitchHistogram,

@@ -103,10 +103,34 @@ class ChordProgression(Rule):
         """Return the numerals, upper case."""
         return "-".join(NUMERALS[degree] for degree in features.tolist())
 
+    def guide(self, rolls: Rolls, target: Tensor) -> Tensor:
+        """Return the loss plus the mean lead (B,) of the best triad over the best one asked for.
+
+        The loss alone has W + 1 values. The lead falls to 0 in every window as its chord changes
+        to the asked one; the music21 mode, which compares no scores, has the loss alone.
+        """
+        loss = self.loss(self.measure(rolls), target)
+        if self.mode == "music21":
+            return loss
+        time, bass, tonic = self._heard(rolls)
+        score = triads.scores(time, bass)
+        root = torch.arange(score.shape[-1], device=score.device) % 12
+        degree = DEGREE.to(score.device)[(root - tonic[:, None]) % 12]  # (B, 36)
+        asked = degree[:, None] == target[:, None]  # (B, W, 36)
+        lead = score.amax(dim=-1) - score.where(asked, 0.0).amax(dim=-1)
+        return loss + lead.where(target > 0, 0.0).mean(dim=-1)
+
     def _neutral(self, rolls: Rolls) -> Tensor:
+        time, bass, tonic = self._heard(rolls)
+        chord = triads.fit(time, bass)
+        degree = DEGREE.to(chord.device)[(chord - 1 - tonic[:, None]) % 12]
+        return torch.where(chord > 0, degree, 0)
+
+    def _heard(self, rolls: Rolls) -> tuple[Tensor, Tensor, Tensor]:
+        """Return sounding and bass time (B, W, 12) and the tonic (B,), from the lowest note."""
         cells = sounding(rolls)
         parts = cells.unflatten(1, (-1, self.window))
-        time, bass = triads.sounding_time(parts), triads.bass_time(parts)  # (B, W, 12)
+        time, bass = triads.sounding_time(parts), triads.bass_time(parts)
         # Count pitch classes from the lowest note of the roll instead of from C: then equally good
         # chords and keys, too, are chosen alike in all transpositions.
         lowest = PITCH_CLASS.to(cells.device)[cells.any(dim=1).to(torch.uint8).argmax(dim=-1)]
@@ -115,9 +139,7 @@ class ChordProgression(Rule):
             tonic = best_key(time.sum(dim=1)) % 12
         else:
             tonic = (key_index(self.key) - lowest) % 12
-        chord = triads.fit(time, bass)
-        degree = DEGREE.to(cells.device)[(chord - 1 - tonic[:, None]) % 12]
-        return torch.where(chord > 0, degree, 0)
+        return time, bass, tonic
 
     def _music21(self, rolls: Rolls) -> Tensor:
         cells, start = snap(sounding(rolls), starts(rolls), self.quarter)

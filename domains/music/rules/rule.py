@@ -8,7 +8,7 @@ Conventions:
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
@@ -39,6 +39,14 @@ class Rule(Protocol):
     def loss(self, features: Tensor, target: Tensor) -> Tensor:
         """Return the loss (B,) of features (B, ...) against one target; 0 = obeyed."""
 
+    def guide(self, rolls: Rolls, target: Tensor) -> Tensor:
+        """Return what a sampler should lower, (B,): 0 exactly where the loss is.
+
+        It is the loss, unless the loss has few values: then rolls of equal loss differ in how near
+        they are to a lower one.
+        """
+        return self.loss(self.measure(rolls), target)
+
     @abstractmethod
     def show(self, features: Tensor) -> str:
         """Return a short text for the features of one roll."""
@@ -59,16 +67,25 @@ class RuleEnergy(Energy):
     Args:
         rule: what to measure.
         target: what to aim at, from `rule.parse` or `rule.target_from`.
+        guiding: return the rule's guide instead of its loss.
     """
 
     rule: Rule
     target: Tensor
+    guiding: bool = False
     differentiable = False
 
     def __call__(self, x0: Rolls, cond: Any = None) -> Tensor:
-        """Return the loss of every roll, shape (B,)."""
-        features = self.rule.measure(x0)
-        return self.rule.loss(features, self.target.to(features.device))
+        """Return the loss (or guide) of every roll, shape (B,)."""
+        target = self.target.to(x0.velocity.device)
+        if self.guiding:
+            return self.rule.guide(x0, target)
+        return self.rule.loss(self.rule.measure(x0), target)
+
+
+def guiding(energy: Energy) -> Energy:
+    """Return the energy that a sampler should lower for the sake of another one."""
+    return replace(energy, guiding=True) if isinstance(energy, RuleEnergy) else energy
 
 
 def windows(columns: int, window: int, rule: str) -> int:

@@ -49,9 +49,13 @@ def fit(duration: Tensor, bass: Tensor) -> Tensor:
         duration: (..., 12) sounding time of the pitch classes, in whole columns.
         bass: (..., 12) time in which each is the lowest.
     """
+    best = scores(duration, bass).argmax(dim=-1)
+    return torch.where(duration.sum(dim=-1) > 0, best + 1, 0)
+
+
+def scores(duration: Tensor, bass: Tensor) -> Tensor:
+    """Return how well every triad fits windows, (..., 36); arguments as in `fit`."""
     inside = duration @ TRIADS.to(duration.device).T
     scale = (3 * duration.square().sum(dim=-1, keepdim=True)).sqrt().clamp(min=1e-12)
     share = bass / bass.sum(dim=-1, keepdim=True).clamp(min=1)
-    on_bass = torch.cat([share] * len(QUALITIES), dim=-1)
-    best = (inside / scale + BASS_WEIGHT * on_bass).argmax(dim=-1)
-    return torch.where(duration.sum(dim=-1) > 0, best + 1, 0)
+    return inside / scale + BASS_WEIGHT * torch.cat([share] * len(QUALITIES), dim=-1)
