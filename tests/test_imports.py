@@ -26,6 +26,7 @@ EAGER = (
 
 IMPORT_EVERYTHING = """
 import contextlib, importlib, io, os, pkgutil, random, sys
+import joblib  # sets KMP_INIT_AT_FORK, which is its own affair
 import numpy as np
 import torch
 

@@ -9,13 +9,13 @@ from torch.nn.functional import pad
 
 from domains.music.roll import LOWEST, PITCHES, Rolls
 
-AUDIBLE = 3.5 / 127  # between the velocities 3 (silent) and 4 (sounding)
+AUDIBLE = 0.025  # the original's threshold: velocity 3 is 0.0236, velocity 4 is 0.0315
 PITCH_CLASS = (torch.arange(PITCHES) + LOWEST) % 12  # (88,) pitch class of a row, C = 0
 
 
 def sounding(rolls: Rolls) -> Tensor:
     """Return which cells sound, (B, T, 88) bool."""
-    return rolls.velocity > AUDIBLE
+    return rolls.velocity >= AUDIBLE
 
 
 def before(cells: Tensor) -> Tensor:
