@@ -18,7 +18,7 @@ def optimizers(
     """Return the optimisers of all parameters; each group has a ``share`` of the learning rate.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or muon for a network without blocks.
 
     Source: Loshchilov & Hutter 2019 (AdamW); Jordan et al. 2024, Muon, with the step size matched
         to AdamW's as in Liu et al. 2025, arXiv 2502.16982, section 2.2.
@@ -30,6 +30,11 @@ def optimizers(
     rest = [p for k, p in named.items() if k not in hidden]
     adamw = torch.optim.AdamW(rest, lr, betas=(0.9, 0.99), weight_decay=weight_decay)
     chosen: list[torch.optim.Optimizer] = [adamw]
+    if name == "muon" and not hidden:
+        raise ValueError(
+            "muon moves the matrices of a network's blocks (parameters named *.blocks.*), and this "
+            "network has none; use optimizer='adamw'"
+        )
     if hidden:
         matrices = [named[k] for k in named if k in hidden]
         muon = torch.optim.Muon(

@@ -38,23 +38,23 @@ class Settings:
     """scg guides every step, best keeps the best of complete samples, none ignores the rules."""
     candidates: int = 16
     """Candidates of scg and best."""
-    steps: int = 50
+    steps: int = 40
     """Denoising steps."""
     temperature: float = 0.0
     """Of the choice between candidates; 0 takes the best."""
     eta: float = 1.0
     """Noise of a step: 1 is ancestral sampling, 0 deterministic (scg needs more than 0)."""
-    silence: float = -0.5
+    silence: float = -0.65
     """Sustain value under which a cell of an early estimate is silent to the rules of scg. Early
     estimates are averages, faint where notes are likely; finished clips use the model's -0.3."""
     cfg: float = 1.0
     """Scale of classifier-free guidance towards the corpus; 1 is neutral."""
-    sigma_min: float = 0.2
+    sigma_min: float = 0.4
     """Smallest noise of the time grid."""
     sigma_max: float = 20.0
     """Largest noise of the time grid."""
-    rho: float = 3.0
-    """Curve of the time grid; notes are decided at high noise, so it is less than EDM's 7."""
+    rho: float = 7.0
+    """Curve of the time grid (EDM)."""
 
     def times(self, schedule: Schedule) -> list[float]:
         """Return the time grid."""

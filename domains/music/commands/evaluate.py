@@ -31,14 +31,12 @@ class Evaluate:
 
     rules: tuple[str, ...] = COPIED
     """Rules by name, each evaluated on its own."""
-    candidates: int = 16
-    """n of SCG and of best-of-n."""
     count: int = 64
     """Targets of every rule."""
     seed: int = 0
     """Seed of all runs and draws."""
     sampling: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
-    """How to sample."""
+    """How to sample; n of SCG and of best-of-n is --candidates."""
     curve: Path | None = None
     """Write a plot of the error over 1, 4, 16 and 64 candidates to this .png, and print it."""
     json: Path | None = None
@@ -66,7 +64,7 @@ class Evaluate:
             return
         config = Evaluation(
             rules=self.rules,
-            candidates=QUICK_CANDIDATES if self.quick else self.candidates,
+            candidates=QUICK_CANDIDATES if self.quick else self.sampling.candidates,
             count=count,
             seed=self.seed,
         )
