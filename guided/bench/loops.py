@@ -1,102 +1,117 @@
-"""The loops that are measured: ours, a bare one, and that of diffusers on the same network."""
+"""The loops that are measured: ours, a bare one, and that of diffusers, over one network.
+
+The network predicts eps. Every call sees the same number of rows, so a method that evaluates
+several rows for each sample starts from fewer samples: a call costs all loops the same (but the
+first one of SCG, which has no candidates yet).
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from guided.denoiser import Counted, Denoiser, NetDenoiser
+from guided.denoiser import Denoiser, NetDenoiser, Parameterization
 from guided.energy import FunctionEnergy
 from guided.guidance import CFG, SCG
 from guided.rng import Rng
 from guided.sampler import Sampler
-from guided.samplers import DDIM, DDPM, DPMpp2M, Heun
+from guided.samplers import DDIM, DPMpp2M, Heun
 from guided.schedule import VPLinear, uniform
 
-
-@dataclass(frozen=True)
-class Loop:
-    """A run to be timed, and what it spends on the network.
-
-    Args:
-        run: the run.
-        calls: network calls in it.
-        rows: rows of one call (the largest).
-    """
-
-    run: Callable[[], object]
-    calls: int
-    rows: int
+Run = Callable[[], Tensor]
 
 
-def ours(net: nn.Module, shape: tuple[int, ...], steps: int) -> dict[str, Loop]:
-    """Return our samplers and methods over one network that predicts eps."""
-    times = uniform(steps)
-    energy = FunctionEnergy(lambda x0: x0.flatten(1).square().sum(1))
-    makers: dict[str, Callable[[Denoiser], Sampler]] = {
-        "DDIM": DDIM,
-        "DDPM": DDPM,
-        "Heun": Heun,
-        "DPM++ 2M": DPMpp2M,
-        "CFG(DDIM)": lambda d: DDIM(CFG(d, 2.0, null=lambda cond: cond)),
-        "SCG 16": lambda d: SCG(DDPM(d), energy, candidates=16),
+def samplers(net: nn.Module, x: Tensor, steps: int) -> dict[str, Run]:
+    """Return runs of our samplers and methods; x (B, ...) is the noise, B a multiple of 16."""
+    energy = FunctionEnergy(lambda x0: x0.flatten(1)[:, 0])
+    makers: dict[str, tuple[int, Callable[[Denoiser], Sampler]]] = {
+        "DDIM, eta 0": (1, DDIM),
+        "DDIM, eta 1": (1, lambda d: DDIM(d, eta=1.0)),
+        "Heun": (1, Heun),
+        "DPM++ 2M": (1, DPMpp2M),
+        "CFG(DDIM)": (2, lambda d: DDIM(CFG(d, 2.0, null=lambda cond: cond))),
+        "SCG 16": (16, lambda d: SCG(DDIM(d, eta=1.0), energy, candidates=16)),
     }
-    x = Rng(0).normal(shape)
-    loops = {}
-    for name, make in makers.items():
-        counted = Counted(NetDenoiser(net, VPLinear(), "eps"))
-        make(counted).sample(x, times, rng=Rng(0))
-        sampler = make(NetDenoiser(net, VPLinear(), "eps"))
-        loops[name] = Loop(_run(sampler, x, times), counted.calls, _rows(name, len(x)))
-    return loops
+    denoiser, times = NetDenoiser(net, VPLinear(), "eps"), uniform(steps)
+
+    def run(rows: int, make: Callable[[Denoiser], Sampler]) -> Run:
+        sampler, start = make(denoiser), x[: len(x) // rows]
+        return lambda: sampler.sample(start, times, rng=Rng(0))
+
+    return {name: run(*how) for name, how in makers.items()}
 
 
-def _run(sampler: Sampler, x: Tensor, times: list[float]) -> Callable[[], object]:
-    return lambda: sampler.sample(x, times, rng=Rng(0))
+def denoisers(net: nn.Module, x: Tensor, steps: int) -> dict[str, Run]:
+    """Return as many calls of NetDenoiser as a run has, for every kind of prediction."""
+    levels = VPLinear().levels(uniform(steps))[:-1]
+
+    def run(prediction: Parameterization) -> Run:
+        denoiser = NetDenoiser(net, VPLinear(), prediction)
+
+        @torch.no_grad()
+        def calls() -> Tensor:
+            for level in levels:
+                x0 = denoiser(x, level).x0
+            return x0
+
+        return calls
+
+    return {f"NetDenoiser {kind}": run(kind) for kind in get_args(Parameterization)}
 
 
-def _rows(name: str, batch: int) -> int:
-    return batch * {"SCG 16": 16, "CFG(DDIM)": 2}.get(name, 1)
-
-
-def bare(net: nn.Module, shape: tuple[int, ...], steps: int) -> Loop:
-    """Return the least a loop can do: one fused update a step, all numbers known before."""
-    levels = VPLinear().levels(uniform(steps))
-    x_start = Rng(0).normal(shape)
-    times = [torch.full((shape[0],), level.t) for level in levels]
-    keep = [s.alpha / t.alpha for t, s in pairwise(levels)]
-    move = [s.sigma - t.sigma * k for (t, s), k in zip(pairwise(levels), keep, strict=True)]
+def alone(net: nn.Module, x: Tensor, steps: int) -> Run:
+    """Return as many calls of the network as a run has, and nothing else."""
+    time = torch.full((len(x),), 0.5)
 
     @torch.no_grad()
     def run() -> Tensor:
-        x = x_start
-        for i in range(steps):
-            x = torch.add(x * keep[i], net(x, times[i], None), alpha=move[i])
-        return x
+        for _ in range(steps):
+            out = net(x, time, None)
+        return out
 
-    return Loop(run, steps, shape[0])
+    return run
 
 
-def diffusers(net: nn.Module, shape: tuple[int, ...], steps: int) -> Loop | None:
-    """Return the DDIM loop of diffusers over the same network; None where it is not installed."""
+def bare(net: nn.Module, x: Tensor, steps: int) -> Run:
+    r"""Return the least that a sampler can do: DDIM as one linear update, all numbers known before.
+
+    .. math:: x_s = \frac{\alpha_s}{\alpha_t} x_t
+                  + (\sigma_s - \frac{\alpha_s}{\alpha_t} \sigma_t)\, \varepsilon
+    """
+    levels = VPLinear().levels(uniform(steps))
+    plan = []
+    for t, s in pairwise(levels):
+        keep = s.alpha / t.alpha
+        plan.append((torch.full((len(x),), t.t), keep, s.sigma - keep * t.sigma))
+
+    @torch.no_grad()
+    def run() -> Tensor:
+        sample = x
+        for time, keep, move in plan:
+            sample = torch.add(sample * keep, net(sample, time, None), alpha=move)
+        return sample
+
+    return run
+
+
+def diffusers(net: nn.Module, x: Tensor, steps: int) -> Run | None:
+    """Return the DDIM loop of diffusers; None where it is not installed."""
     if find_spec("diffusers") is None:
         return None
     from diffusers import DDIMScheduler
 
-    scheduler: Any = DDIMScheduler(num_train_timesteps=1000, clip_sample=False)
-    x_start = Rng(0).normal(shape)
+    scheduler: Any = DDIMScheduler(clip_sample=False)
 
     @torch.no_grad()
     def run() -> Tensor:
         scheduler.set_timesteps(steps)
-        x = x_start
+        sample = x
         for t in scheduler.timesteps:
-            eps = net(x, t.expand(shape[0]).float() / 1000, None)
-            x = scheduler.step(eps, t, x).prev_sample
-        return x
+            eps = net(sample, t.expand(len(x)), None)
+            sample = scheduler.step(eps, t, sample).prev_sample
+        return sample
 
-    return Loop(run, steps, shape[0])
+    return run

@@ -177,3 +177,29 @@ def test_installed_command_and_help() -> None:
     shown = subprocess.run([command, "--help"], capture_output=True, text=True, check=True).stdout
     for name in ("generate", "infill", "continue", "rules", "train", "evaluate", "demo"):
         assert name in shown
+
+
+def test_evaluate_prints_and_writes_its_figures(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "evaluate.json"
+    main(["evaluate", "--rules", "pitch_histogram", "--quick", "--json", str(path)])
+    figures = json.loads(path.read_text())
+    assert set(figures["rules"]) == {"pitch_histogram"}
+    assert "Overlap with real clips" in capsys.readouterr().out
+    curve = tmp_path / "curve.png"
+    main(["evaluate", "--rules", "pitch_histogram", "--quick", "--curve", str(curve)])
+    assert curve.stat().st_size > 0
+
+
+def test_train_resumes_and_its_model_generates(tmp_path: Path, song: Path) -> None:
+    """A folder of MIDI in, a checkpoint out, a clip from it; the second call finds it finished."""
+    for number in range(12):
+        random_roll(number, 16 * 9).to_midi(song.parent / f"piece-{number}.mid")
+    run = str(tmp_path / "run")
+    command = ["train", "--midi", str(song.parent), "--no-chorales", "--quick", "--out", run]
+    command += ["--cache", str(tmp_path / "cache"), "--model.width", "32", "--model.depth", "1", "--model.heads", "2"]
+    main(command)
+    first = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
+    main(command)
+    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == first
+    out = str(tmp_path / "out")
+    main(["generate", "--checkpoint", str(tmp_path / "run" / "model"), *FAST, "--out", out])

@@ -49,9 +49,7 @@ class Train:
             for state in run_training(corpus, config, self.out):
                 bar.update(state.step - bar.n)
                 bar.set_postfix(loss=f"{state.loss:.4f}", lr=f"{state.lr:.2g}")
-        if state is None:
-            print(f"{self.out} is finished already; see {self.out / 'model'}")
-            return
+        assert state is not None  # a finished run yields its last state
         loss = held_out_loss(state.ema, corpus, config)
         ship(self.out / "model", config, state, held_out_loss=loss)
         print(f"held-out loss {loss:.4f}; wrote {self.out / 'model'}")

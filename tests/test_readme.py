@@ -1,0 +1,33 @@
+"""The README's Python runs as written."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+
+
+def run(code: str) -> str:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(code, "README.md", "exec"), {})
+    return said.getvalue()
+
+
+def test_guiding_a_model_in_ten_lines() -> None:
+    """It prints what the comment beside it says: near (2, 1)."""
+    printed = run(BLOCKS[0])
+    x, y = (float(number) for number in re.findall(r"-?\d+\.\d+", printed))
+    assert abs(x - 2) < 0.3
+    assert abs(y - 1) < 0.3
+
+
+@pytest.mark.slow
+def test_music_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(BLOCKS[1])
+    assert (tmp_path / "song.mid").stat().st_size > 0
