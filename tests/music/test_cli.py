@@ -196,7 +196,16 @@ def test_train_resumes_and_its_model_generates(tmp_path: Path, song: Path) -> No
         random_roll(number, 16 * 9).to_midi(song.parent / f"piece-{number}.mid")
     run = str(tmp_path / "run")
     command = ["train", "--midi", str(song.parent), "--no-chorales", "--quick", "--out", run]
-    command += ["--cache", str(tmp_path / "cache"), "--model.width", "32", "--model.depth", "1", "--model.heads", "2"]
+    command += [
+        "--cache",
+        str(tmp_path / "cache"),
+        "--model.width",
+        "32",
+        "--model.depth",
+        "1",
+        "--model.heads",
+        "2",
+    ]
     main(command)
     first = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
     main(command)
