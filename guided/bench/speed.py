@@ -56,10 +56,10 @@ class Case:
 CASES = (
     Case("MLP 64-256-256-64", lambda: MLP(64, 64, (256, 256)), (64, 64), 50, 60, most_beyond=80.0),
     Case(
-        "transformer, 6 blocks of width 128",
-        lambda: Transformer(64, width=128, depth=6, heads=4),
-        (16, 32, 64),
-        steps=20,
+        "transformer, 3 blocks of width 128",
+        lambda: Transformer(64, width=128, depth=3, heads=4),
+        (16, 16, 64),
+        steps=10,
         rounds=9,
         most_overhead=1.05,
     ),
