@@ -100,7 +100,7 @@ class Speed:
     json: Path | None = None
     """Write all figures to this file."""
     quick: bool = False
-    """Three rounds of five steps: a smoke test, not a result."""
+    """Two rounds of three steps: a smoke test, not a result."""
 
     def run(self) -> None:
         """Measure and print.
@@ -114,7 +114,7 @@ class Speed:
         began = time.perf_counter()
         cases = []
         for case in tqdm(CASES, unit="network", leave=False):
-            chosen = replace(case, steps=5, rounds=3) if self.quick else case
+            chosen = replace(case, steps=3, rounds=2) if self.quick else case
             cases.append(described(chosen, measure(chosen, self.seed), judged=not self.quick))
             with tqdm.external_write_mode():
                 print(report.table(cases[-1]))
