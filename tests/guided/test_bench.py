@@ -1,23 +1,143 @@
-"""The bench: its arithmetic, and that the command runs; no figure is asserted."""
+"""The bench: its arithmetic, its loops, and that the command runs; no time is asserted."""
 
+import gc
 import json
+import subprocess
+import sys
+from importlib.util import find_spec
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
+from guided import Rng
+from guided.bench import loops, report
 from guided.bench.cli import main
+from guided.bench.speed import CASES, DIFFUSERS, described, row, targets
+from guided.bench.timing import Stopwatch, interleave
+from guided.nets import MLP
 
 
-def test_the_command_writes_all_figures(tmp_path, capsys) -> None:
+class Clock:
+    """Stands still unless work moves it on."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+
+class Net(nn.Module):
+    """Takes 10 ns of a clock and notes how many rows each call has."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.rows: list[int] = []
+
+    def forward(self, x, time, cond=None):
+        self.clock.now += 10
+        self.rows.append(len(x))
+        return x
+
+
+def test_laps_split_a_run_into_network_and_beyond() -> None:
+    clock = Clock()
+    watch = Stopwatch(Net(clock), clock)
+
+    def run() -> None:
+        for work in (1, 2):
+            clock.now += work
+            watch(torch.zeros(3), torch.zeros(3))
+        clock.now += 4
+
+    assert watch.laps(run) == [1, 10, 2, 10, 4]
+    assert watch.laps(run) == [1, 10, 2, 10, 4]  # a run forgets the one before
+
+
+def test_overhead_is_time_over_calls_times_network() -> None:
+    # Calls of 10 and 20 us with 1 + 2 + 3 us around them; each round but the first is disturbed.
+    laps = 1000 * np.array([[1, 10, 2, 20, 3], [1, 990, 2, 20, 3], [1, 10, 2, 18, 77]])
+    found = row("DDIM", laps, steps=2)
+    assert found.calls == 2
+    assert found.median == pytest.approx((15.0, 3.0, 36 / 30))
+    assert found.least == pytest.approx((14.0, 3.0, 34 / 28))
+
+
+def test_runs_take_turns_after_a_warm_up_without_the_garbage_collector() -> None:
+    seen: list[tuple[str, bool]] = []
+    runs = {name: lambda name=name: seen.append((name, gc.isenabled())) for name in "ab"}
+    laps = interleave(Stopwatch(nn.Identity()), runs, rounds=2)
+    assert [name for name, _ in seen] == ["a", "b"] * 3
+    assert not any(enabled for _, enabled in seen[2:])
+    assert gc.isenabled()
+    assert {name: lap.shape for name, lap in laps.items()} == {"a": (2, 1), "b": (2, 1)}
+
+
+def test_every_call_sees_the_same_rows() -> None:
+    net, x = Net(Clock()), Rng(0).normal((32, 4))
+    runs = loops.samplers(net, x, 3) | loops.denoisers(net, x, 3)
+    runs |= {"bare": loops.bare(net, x, 3), "alone": loops.alone(net, x, 3)}
+    for name, run in runs.items():
+        net.rows.clear()
+        run()
+        first, *rest = net.rows
+        assert set(rest) == {32}, name
+        assert first == (2 if name == "SCG 16" else 32), name
+        assert len(net.rows) == (5 if name == "Heun" else 3), name
+
+
+def test_the_bare_loop_is_ddim() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = MLP(4, 4, (8,), time_features=4)
+    x = Rng(0).normal((16, 4))
+    found, expected = loops.samplers(net, x, 7)["DDIM, eta 0"](), loops.bare(net, x, 7)()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert (found - x).abs().max() > 1
+
+
+def test_targets_judge_ours_only_and_name_the_worst() -> None:
+    beyond = {"DDIM, eta 0": 90_000, "Heun": 95_000, DIFFUSERS: 99_000}
+    rows = [row(name, np.array([[0, 100_000, ns]]), steps=1) for name, ns in beyond.items()]
+    fast, slow = CASES
+    assert [t["found"] for t in targets(fast, rows)] == [pytest.approx(90.0)]
+    assert [t["found"] for t in targets(slow, rows)] == [pytest.approx(1.95)]
+    assert "(Heun)" in targets(slow, rows)[0]["what"]
+    text = report.table(described(slow, rows[:2], judged=True))
+    assert "MISSED" in text
+    assert "not measured" in text  # diffusers, which has no row here
+
+
+def test_the_command_writes_all_figures(tmp_path) -> None:
     path = tmp_path / "speed.json"
-    main(["speed", "--quick", "--json", str(path)])
+    command = "from guided.bench.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "speed", "--quick", "--seed", "3", "--json", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
     figures = json.loads(path.read_text())
-    assert figures["versions"]["torch"]
+    assert figures["options"] == {"threads": 1, "seed": 3, "quick": True}
+    assert {"command", "units", "versions", "machine", "seconds"} <= set(figures)
+    assert len(figures["cases"]) == len(CASES)
     for case in figures["cases"]:
-        rows = {row["loop"]: row["median"] for row in case["loops"]}
-        assert {"bare loop", "DDIM, eta 0", "SCG 16"} <= rows.keys()
-        for name in ("bare loop", "DDIM, eta 0"):
-            # overhead = time of the run / (calls x time of a call), so the parts must add up
-            found = rows[name]
-            network = found["call_us"]
-            assert found["overhead"] == pytest.approx(1 + found["beyond_us"] / network, rel=0.02)
-    assert "overhead" in capsys.readouterr().out
+        assert (case["steps"], case["rounds"], case["targets"]) == (3, 2, [])
+        rows = {r["loop"]: r for r in case["loops"]}
+        assert {"network alone", "bare loop", "DDIM, eta 0", "SCG 16", "NetDenoiser v"} <= set(rows)
+        assert (DIFFUSERS in rows) == (find_spec("diffusers") is not None)
+        for name, found in rows.items():
+            assert name in done.stdout
+            for kind in ("median", "least"):
+                call, beyond, overhead = found[kind].values()
+                network = call * found["calls"] / case["steps"]
+                assert overhead == pytest.approx(1 + beyond / network)
+
+
+def test_mistakes_are_one_sentence() -> None:
+    with pytest.raises(SystemExit, match="at least 1, got 0"):
+        main(["speed", "--threads", "0"])

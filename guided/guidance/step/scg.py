@@ -87,5 +87,5 @@ def choose(energy: Tensor, n: int, temperature: float, rng: Rng) -> Tensor:
         u = rng.uniform((len(energy),), groups.dtype, groups.device).reshape(-1, n)
         groups = groups / temperature + torch.log(-torch.log1p(-u))
         groups = groups.nan_to_num(nan=math.inf, posinf=math.inf)
-    first = torch.arange(len(groups), device=energy.device) * n
+    first = torch.arange(0, len(energy), n, device=energy.device)
     return first + groups.argmin(dim=1)
