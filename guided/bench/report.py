@@ -53,6 +53,7 @@ def write(
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
         "seconds": round(seconds, 1),
     }
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     part.write_text(json.dumps(document, indent=2) + "\n")
     part.replace(path)

@@ -3,7 +3,9 @@ r"""``guided-bench speed``: overhead = time of the run / (network calls x time o
 1.0 would be a loop that costs nothing. The network is the plain module, ``net(x, time, cond)``,
 from the moment a loop calls it to the moment it returns, timed inside the run itself. All else is
 the loop's: random numbers, energies, the update, and what :class:`guided.NetDenoiser` does to turn
-the network's output into a prediction, which is also shown by itself.
+the network's output into a prediction, which is also shown by itself. The row "network alone" has
+the same calls back to back: what a call takes longer inside a loop, because the caches are colder,
+counts as the network's.
 
 A lap (see :mod:`guided.bench.timing`) is the median, or the least, of its n rounds; a run is the
 sum of its laps. The least is the figure of an undisturbed machine.
