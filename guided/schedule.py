@@ -86,7 +86,8 @@ class Schedule(ABC):
                 f"a time grid needs at least two strictly decreasing times in [0, 1], got [{shown}"
                 f"{', ...' if len(grid) > 6 else ''}]; make one with guided.schedule.uniform(steps)"
             )
-        return [self.level(t) for t in grid]
+        alphas, sigmas = self._coefficients(torch.tensor(grid, dtype=torch.float64))
+        return list(map(Level, grid, alphas.tolist(), sigmas.tolist()))
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description; :func:`from_dict` is its inverse."""
