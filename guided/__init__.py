@@ -11,7 +11,15 @@ A guided sample is three nested functions, and a guidance method wraps exactly o
 The notation is in :mod:`guided.schedule`.
 """
 
-from guided.denoiser import Chunked, Counted, Denoiser, DenoiserWrapper, NetDenoiser, Prediction
+from guided.denoiser import (
+    Autocast,
+    Chunked,
+    Counted,
+    Denoiser,
+    DenoiserWrapper,
+    NetDenoiser,
+    Prediction,
+)
 from guided.energy import Decoded, Energy, FunctionEnergy, Sliced, WeightedSum
 from guided.guidance import CFG, SCG, BestOfN, Between, ClassifierGuidance, Contrast
 from guided.rng import Rng
@@ -27,6 +35,7 @@ __all__ = [
     "DDPM",
     "SCG",
     "VE",
+    "Autocast",
     "BestOfN",
     "Between",
     "Chunked",

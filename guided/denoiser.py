@@ -246,5 +246,27 @@ class Chunked(DenoiserWrapper):
         return Prediction(torch.cat([p.x0 for p in parts]), torch.cat([p.eps for p in parts]))
 
 
+class Autocast(DenoiserWrapper):
+    """Evaluates the network in half precision; about twice as fast where the processor has it.
+
+    Levels, steps and results keep the precision of x. Not for an exact law, which it would blur.
+
+    Raises:
+        ValueError: for a type that is no half precision.
+    """
+
+    def __init__(self, denoiser: Denoiser, dtype: torch.dtype = torch.bfloat16) -> None:
+        super().__init__(denoiser)
+        if dtype not in (torch.bfloat16, torch.float16):
+            raise ValueError(f"Autocast needs torch.bfloat16 or torch.float16, got {dtype}")
+        self.dtype = dtype
+
+    def forward(self, x: Tensor, level: Level, cond: Any = None) -> Prediction:
+        """Predict in half precision."""
+        with torch.autocast(x.device.type, self.dtype):
+            x0, eps = self.denoiser(x, level, cond)
+        return Prediction(x0.to(x), eps.to(x))
+
+
 def _per_row(coefficient: Any) -> bool:
     return isinstance(coefficient, Tensor) and coefficient.ndim > 0 and len(coefficient) > 1

@@ -27,11 +27,11 @@ from domains.music.asking import COPIED
 from domains.music.bench import Bench
 from domains.music.compose import Composer
 from domains.music.metrics import Features, Overlap, features, overlap
-from domains.music.report import versions
 from domains.music.roll import Rolls
 from domains.music.rules import Rule, RuleEnergy, make_rule
 from domains.music.scores import Report, RuleScores, Score, mean_and_se
 from guided.energy import Energy
+from guided.results import versions
 
 Points = dict[str, list[tuple[float, float, float]]]
 """By rule (n, mean error, standard error), as `plots.error_curves` takes them."""

@@ -25,11 +25,11 @@ class ModelConfig:
 
     columns: int = 128
     """Columns of a training clip."""
-    width: int = 192
+    width: int = 224
     """Width of a token."""
     depth: int = 6
     """Transformer blocks."""
-    heads: int = 6
+    heads: int = 4
     """Attention heads."""
     sigma_max: float = 80.0
     """Noise at t = 1, in units of the standardised data."""

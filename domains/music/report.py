@@ -1,15 +1,11 @@
 """What came out of a run: for every clip and rule the error, the found and the asked."""
 
-import json
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-import guided
 from domains.music.plots import Curve, Labels
 from domains.music.roll import Rolls
 from domains.music.rules import RuleEnergy
@@ -106,20 +102,3 @@ def failures(rules: WeightedSum | None) -> dict[str, dict[str, Any]]:
         for name, box in terms
         if isinstance(box, BlackBox) and box.failures
     }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a figure depends on."""
-    return {
-        "guided": guided.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
-
-
-def write_json(path: Path, figures: dict[str, Any]) -> None:
-    """Write figures under a temporary name that is then renamed."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(figures, indent=2) + "\n")
-    part.replace(path)

@@ -24,7 +24,7 @@ class MusicTraining:
     """The architecture."""
     loop: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=6500,
+            steps=12_000,
             batch=32,
             optimizer="muon",
             lr=5e-3,

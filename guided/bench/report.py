@@ -1,14 +1,8 @@
-"""What a measurement prints, and the file that keeps all its figures."""
+"""What a measurement prints and keeps."""
 
-import json
-import os
-import platform
-from pathlib import Path
 from typing import Any
 
-import torch
-
-import guided
+from guided.results import versions
 
 UNITS = {"call_us": "us a call", "beyond_us": "us a step", "overhead": "ratio", "seconds": "s"}
 
@@ -36,24 +30,15 @@ def _cell(row: dict[str, Any], figure: str, digits: int) -> str:
     return f"{median:>9} {f'({least})':>8}"
 
 
-def write(
-    path: Path, command: str, options: dict[str, Any], cases: list[dict[str, Any]], seconds: float
-) -> None:
-    """Write all figures with what is needed to read them again, in one piece."""
-    document = {
+def document(
+    command: str, options: dict[str, Any], cases: list[dict[str, Any]], seconds: float
+) -> dict[str, Any]:
+    """Return all figures with what is needed to read them again."""
+    return {
         "command": f"guided-bench {command}",
         "options": options,
         "cases": cases,
         "units": UNITS,
-        "versions": {
-            "guided": guided.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+        "versions": versions(),
         "seconds": round(seconds, 1),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(document, indent=2) + "\n")
-    part.replace(path)

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from guided.bench import loops, report
 from guided.bench.timing import Stopwatch, interleave
 from guided.nets import MLP, Transformer
+from guided.results import require_writable, write_json
 from guided.rng import Rng
 
 PLAIN = "DDIM, eta 0"
@@ -112,6 +113,7 @@ class Speed:
         """
         if self.threads < 1:
             raise ValueError(f"--threads must be at least 1, got {self.threads}")
+        require_writable(self.json)
         torch.set_num_threads(self.threads)
         began = time.perf_counter()
         cases = []
@@ -122,7 +124,8 @@ class Speed:
                 print(report.table(cases[-1]))
         if self.json is not None:
             options = {"threads": self.threads, "seed": self.seed, "quick": self.quick}
-            report.write(self.json, "speed", options, cases, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            write_json(self.json, report.document("speed", options, cases, seconds))
 
 
 def measure(case: Case, seed: int) -> list[Row]:

@@ -3,8 +3,8 @@ r"""A transformer over tokens: adaLN-zero, rotary positions, QK-norm, SwiGLU.
 B samples, T tokens, C channels, W width, H heads, D = W / H. Block :math:`\ell` computes
 
 .. math::
-    x &\leftarrow x + g_1\, \mathrm{Attention}((1 + a_1)\, \mathrm{RMS}(x) + b_1) \\
-    x &\leftarrow x + g_2\, \mathrm{SwiGLU}((1 + a_2)\, \mathrm{RMS}(x) + b_2)
+    x &\leftarrow x + g_1\, \mathrm{Attention}((1 + a_1)\, \mathrm{LN}(x) + b_1) \\
+    x &\leftarrow x + g_2\, \mathrm{SwiGLU}((1 + a_2)\, \mathrm{LN}(x) + b_2)
 
 with :math:`(a_1, b_1, g_1, a_2, b_2, g_2)` = the modulation of the noise level and label. All gates
 and the last projection start at zero: the network starts as the constant 0.
@@ -163,7 +163,7 @@ class Block(nn.Module):
         self.heads = heads
         self.table = nn.Parameter(torch.zeros(6, 1, width))
         self.qkv = nn.Linear(width, 3 * width)
-        self.gain = nn.Parameter(torch.ones(heads, 1))
+        self.gain = nn.Parameter(torch.ones(width // heads))
         self.merge = nn.Linear(width, width)
         # Two thirds of 4 W: as many weights as a plain layer of 4 W, and as fast.
         hidden = 64 * max(1, round(width / 24))
@@ -184,16 +184,14 @@ class Block(nn.Module):
     def _attention(self, x: Tensor, rotation: Tensor, control: AttentionControl | None) -> Tensor:
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
         qk, v = qkv[:, :, :2], qkv[:, :, 2]
-        # Norm and rotation at full precision, also under autocast. The learned sharpness of each
-        # head multiplies the small table of rotations of q, not q.
-        qk = functional.rms_norm(qk.to(rotation.dtype.to_real()), qk.shape[-1:])
-        turn = torch.stack(
-            [rotation[:, None] * self.gain, rotation[:, None].expand(-1, self.heads, -1)], 1
+        # Norm and rotation at full precision, also under autocast.
+        qk = functional.layer_norm(
+            qk.to(rotation.dtype.to_real()), qk.shape[-1:], self.gain.to(rotation.dtype.to_real())
         )
-        q, k = rotate(qk, turn).to(v.dtype).unbind(2)
+        q, k = rotate(qk, rotation[:, None, None]).to(v.dtype).unbind(2)
         mixed = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), control)
         return self.merge(mixed.transpose(1, 2).flatten(2))
 
 
 def _modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    return torch.addcmul(shift, functional.rms_norm(x, x.shape[-1:]), 1 + scale)
+    return torch.addcmul(shift, functional.layer_norm(x, x.shape[-1:]), 1 + scale)

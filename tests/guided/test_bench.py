@@ -123,7 +123,7 @@ def test_the_command_writes_all_figures(tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     figures = json.loads(path.read_text())
     assert figures["options"] == {"threads": 1, "seed": 3, "quick": True}
-    assert {"command", "units", "versions", "machine", "seconds"} <= set(figures)
+    assert {"command", "units", "versions", "seconds"} <= set(figures)
     assert len(figures["cases"]) == len(CASES)
     for case in figures["cases"]:
         assert (case["steps"], case["rounds"], case["targets"]) == (3, 2, [])

@@ -91,6 +91,15 @@ def test_attend_is_the_formula():
     torch.testing.assert_close(sharp, (3 * logits).softmax(-1) @ v)
 
 
+def test_attention_in_half_precision_is_the_same_with_and_without_a_gradient():
+    q, k, v = (normal(2, 3, 5, 4, seed=s).bfloat16() for s in range(3))
+    fused = attend(q, k, v)
+    assert fused.dtype == torch.bfloat16
+    written = attend(q.requires_grad_(), k, v)
+    assert written.requires_grad and written.dtype == torch.bfloat16
+    torch.testing.assert_close(written.detach(), fused, rtol=0.02, atol=0.02)
+
+
 def test_controls_of_attention():
     q, k, v = (normal(2, 3, 5, 4, seed=s) for s in range(3))
     layer = frozenset({0})
@@ -155,25 +164,27 @@ def test_transformer_is_its_formula(net):
     """One block by hand, from the equations of the module docstring."""
     del net.blocks[1:]
     x, time, cond = inputs(2, 6)
-    silu, rms = functional.silu, lambda h: h / (h.square().mean(-1, keepdim=True) + EPS).sqrt()
+    silu = functional.silu
     block, place = net.blocks[0], torch.arange(6)
     c = silu(net.level(silu(net.time[1](net.time[0](time)))) + net.label.weight[cond])
     m = net.modulation(c).reshape(2, 6, 1, 24) + block.table
     a1, b1, g1, a2, b2, g2 = (m[:, i] for i in range(6))
     h = net.enter(x) + net.phase.weight[place % 4] + net.cycle.weight[place // 4]
-    q, k, v = block.qkv((1 + a1) * rms(h) + b1).reshape(2, 6, 3, 2, 12).permute(2, 0, 3, 1, 4)
+    q, k, v = block.qkv((1 + a1) * norm(h) + b1).reshape(2, 6, 3, 2, 12).permute(2, 0, 3, 1, 4)
     turn = rotations(6, 12)
-    q, k = rotate(rms(q) * block.gain[:, None], turn), rotate(rms(k), turn)
+    q, k = rotate(norm(q) * block.gain, turn), rotate(norm(k) * block.gain, turn)
     mixed = (q @ k.mT / math.sqrt(12)).softmax(-1) @ v
     h = h + g1 * block.merge(mixed.transpose(1, 2).reshape(2, 6, 24))
-    gate, value = block.up((1 + a2) * rms(h) + b2).chunk(2, -1)
+    gate, value = block.up((1 + a2) * norm(h) + b2).chunk(2, -1)
     h = h + g2 * block.down(silu(gate) * value)
     scale, shift = net.last(c)[:, None].chunk(2, -1)
-    expected = net.out((1 + scale) * rms(h) + shift)
+    expected = net.out((1 + scale) * norm(h) + shift)
     torch.testing.assert_close(net(x, time, cond), expected)
 
 
-EPS = torch.finfo(torch.float64).eps
+def norm(h):
+    centred = h - h.mean(-1, keepdim=True)
+    return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
 
 
 def test_places_repeat_after_all_periods(net):

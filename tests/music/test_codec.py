@@ -62,3 +62,35 @@ def test_decoding_is_pure_and_per_clip() -> None:
         alone = Codec().decode(x0[i : i + 1])
         assert torch.equal(alone.velocity[0], together.velocity[i])
         assert torch.equal(alone.onset[0], together.onset[i])
+
+
+def test_a_mean_of_clips_is_read_with_the_notes_that_it_expects() -> None:
+    """An early estimate is a mean of clips; a threshold finds next to nothing in it."""
+    clips = Rolls.stack([random_roll(seed) for seed in range(40)])
+    usual = clips._replace(velocity=torch.where(clips.velocity > 0, Codec().loudness, 0.0))
+    # Unequal probabilities, as without ties between cells the counts have to agree exactly.
+    weights = torch.rand(40, generator=torch.Generator().manual_seed(0))
+    weights /= weights.sum()
+    mean = torch.einsum("n,ntc->tc", weights, Codec().encode(usual))[None]
+    found = Codec().expect(mean)
+    sounding = (usual.velocity > 0).unflatten(1, (4, 16)).sum(dim=(2, 3))
+    bars = (found.velocity > 0).unflatten(1, (4, 16)).sum(dim=(2, 3))[0]
+    assert (bars - weights @ sounding.float()).abs().max() <= 0.51
+    starts = weights @ usual.onset.sum(dim=(1, 2)).float()
+    assert 0.25 * starts < found.onset.sum() <= starts + 2  # only where a note is expected
+    assert (Codec().decode(mean).velocity > 0).sum() < 0.1 * bars.sum()
+
+
+def test_a_sharp_estimate_is_read_as_what_it_is() -> None:
+    rolls = Rolls.stack([random_roll(seed) for seed in range(5)])
+    usual = rolls._replace(velocity=torch.where(rolls.velocity > 0, Codec().loudness, 0.0))
+    found = Codec().expect(Codec().encode(usual))
+    torch.testing.assert_close(found.velocity, usual.velocity)
+    assert torch.equal(found.onset, usual.onset)
+
+
+def test_an_expectation_is_per_clip_and_of_any_length() -> None:
+    x0 = torch.randn(4, 40, 176, generator=torch.Generator().manual_seed(1))
+    together = Codec().expect(x0)
+    for i in range(4):
+        assert torch.equal(Codec().expect(x0[i : i + 1]).velocity[0], together.velocity[i])

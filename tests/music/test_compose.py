@@ -28,6 +28,12 @@ def test_a_clip_does_not_depend_on_the_count(composer: Composer) -> None:
     assert torch.equal(three.velocity, again.velocity)
 
 
+def test_half_precision_makes_nearly_the_same_clips(composer: Composer) -> None:
+    half = replace(composer, settings=replace(FAST, precision="bf16"))
+    a, b = (one.compose(count=2, columns=64).velocity > 0 for one in (composer, half))
+    assert a.any() and (a != b).sum() < 0.2 * a.sum()
+
+
 @pytest.mark.parametrize("method", ["scg", "best"])
 def test_rules_are_obeyed_better_than_without(composer: Composer, method: str) -> None:
     rules = rule_sum(["note_density=vertical:2,horizontal:4"], [], 64)

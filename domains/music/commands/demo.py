@@ -11,9 +11,10 @@ from domains.music.compose import Composer, Settings
 from domains.music.model import SHIPPED
 from domains.music.output import staged, write_clips
 from domains.music.plots import Panel, compare
-from domains.music.report import findings, overlays, table, versions, write_json
+from domains.music.report import findings, overlays, table
 from domains.music.roll import Grid, Rolls
 from guided.energy import WeightedSum
+from guided.results import require_writable, versions, write_json
 
 RULES = ("chord_progression=I-V-vi-IV", "note_density=vertical:4,horizontal:8")
 WEIGHTS = ("chord_progression=8", "note_density=1")
@@ -46,6 +47,7 @@ class Demo:
         """Compose, write, and print the table."""
         positive("--count", self.count)
         positive("--steps", self.steps)
+        require_writable(self.json)
         count, steps = (1, 8) if self.quick else (self.count, self.steps)
         rules = ask(RULES, WEIGHTS, 128, tempo=self.tempo)
         assert rules is not None

@@ -15,8 +15,8 @@ from domains.music.data.reference import reference_clips
 from domains.music.evaluate import Evaluation, curve, evaluate
 from domains.music.model import SHIPPED
 from domains.music.plots import error_curves
-from domains.music.report import versions, write_json
 from domains.music.roll import Rolls
+from guided.results import require_writable, versions, write_json
 
 # A smoke test: the command, not the figures.
 QUICK_COUNT, QUICK_CANDIDATES, QUICK_STEPS = 2, 2, 4
@@ -53,6 +53,7 @@ class Evaluate:
     def run(self) -> None:
         """Evaluate and print."""
         positive("--steps", self.sampling.steps)
+        require_writable(self.json, self.curve)
         if self.threads:
             torch.set_num_threads(self.threads)
         steps = QUICK_STEPS if self.quick else self.sampling.steps

@@ -9,10 +9,10 @@ import tyro
 from domains.music.commands.options import Asking, Making, positive, progress, summary
 from domains.music.midi import read_midi
 from domains.music.output import staged, write_clips
-from domains.music.report import write_json
 from domains.music.roll import Grid, Roll, Rolls
 from domains.music.span import WINDOW, Span, extend, infill
 from guided.energy import WeightedSum
+from guided.results import write_json
 
 
 @dataclass(frozen=True)

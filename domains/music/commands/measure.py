@@ -7,10 +7,11 @@ import tyro
 
 from domains.music.commands.options import Asking
 from domains.music.midi import read_midi
-from domains.music.report import findings, table, versions, write_json
+from domains.music.report import findings, table
 from domains.music.roll import Grid, Rolls
 from domains.music.rules import RULES, make_rule
 from domains.music.span import whole_bars
+from guided.results import require_writable, versions, write_json
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Measure(Asking):
 
     def run(self) -> None:
         """Measure and print."""
+        require_writable(self.json)
         roll = whole_bars(read_midi(self.file, Grid()))
         rolls = Rolls.stack([roll])
         rules = self.rules(roll.columns, roll.tempo)

@@ -13,9 +13,10 @@ from tqdm import tqdm
 from domains.music.asking import ask
 from domains.music.compose import Composer, OnStep, Settings
 from domains.music.model import SHIPPED
-from domains.music.report import failures, findings, table, versions
+from domains.music.report import failures, findings, table
 from domains.music.roll import Grid, Rolls
 from guided.energy import WeightedSum
+from guided.results import versions
 from guided.sampler import State
 
 Texts = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]

@@ -1,0 +1,52 @@
+"""Result files: figures as JSON, with the versions that they depend on, written in one piece."""
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import guided
+
+
+def require_writable(*paths: Path | None) -> None:
+    """Make the folders of files that a command will write, before it starts its work.
+
+    Args:
+        paths: files; None is a file that nobody asked for.
+
+    Raises:
+        ValueError: if one cannot be written.
+    """
+    for path in paths:
+        if path is None:
+            continue
+        try:
+            if path.is_dir():
+                raise IsADirectoryError(None, "it is a folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=path.parent).close()
+        except OSError as error:
+            raise ValueError(f"cannot write {path} ({error.strerror}); choose another") from None
+
+
+def write_json(path: Path, figures: Mapping[str, Any]) -> None:
+    """Write figures under a temporary name that is then renamed."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(figures, indent=2) + "\n")
+    part.replace(path)
+
+
+def versions() -> dict[str, Any]:
+    """Return the versions and the machine that figures depend on."""
+    return {
+        "guided": guided.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+    }
