@@ -7,9 +7,9 @@ from the notes that the clips' MIDI files would hold (`Roll.notes`); times are i
 overlap does not depend on a feature's unit. Figures are in double precision; order of clips does
 not matter.
 
-Features
+Measures
 --------
-================  ======================================================  ========================
+============  ======================================================  ========================
 overlap_area  overlap of two sets of distances, for one feature       1 ideal, 0 disjoint
 overlap       mean over the features, repeated over draws of real     read it beside that of
               clips: mean and sd                                      other real clips

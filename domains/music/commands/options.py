@@ -112,7 +112,7 @@ def progress(
         def on_step(state: State) -> None:
             if rules is not None:
                 estimate = state.x if state.prediction is None else state.prediction.x0
-                errors = rules.report(composer.codec.decode(estimate))
+                errors = rules.report(composer.codec.expect(estimate))
                 bar.set_postfix({name: f"{e.mean().item():.3g}" for name, e in errors.items()})
             bar.update()
 
