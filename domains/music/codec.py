@@ -17,6 +17,8 @@ from domains.music.roll import PITCHES, Rolls
 from domains.music.rules.sounding import AUDIBLE
 
 CERTAIN = 0.3  # a velocity that 99 % of the notes reach; a mean above it is most likely a note
+SURE = 0.8  # a probability of an onset that is read as 1
+TOGETHER = 1.28  # notes of a chord start together: columns with an onset are fewer than by chance
 
 
 @dataclass(frozen=True)
@@ -71,18 +73,20 @@ class Codec:
 
         An early estimate is a mean: a cell that sounds with probability p, at the usual velocity v,
         is at :math:`p (v + 1) - 1`, and few cells are above any threshold. Sums over cells of what
-        is linear in them are right nevertheless, so every bar gets as many sounding cells and as
-        many onsets as it expects, the likeliest ones, each at its expected velocity.
+        is linear in them are right nevertheless, so every bar gets as many sounding cells, and as
+        many columns with onsets, as it expects: the likeliest ones, at their expected velocity.
         """
         sustain, onset = self._channels(x0)
         span = self.columns_per_bar if x0.shape[-2] % self.columns_per_bar == 0 else x0.shape[-2]
         likely = (sustain + 1) / (1 + self.loudness)
         # What is as loud as this does sound, and how loud it is says nothing about how likely.
         certain = sustain > CERTAIN
-        sounding = _likeliest(sustain, likely.where(~certain, 1.0), span)
+        onsets = _struck((onset + 1) / 2, span)
+        # What starts sounds; the other places go to the loudest.
+        ranked = sustain.masked_fill(onsets, torch.inf)
+        sounding = _likeliest(ranked, likely.where(~certain, 1.0), span)
         velocity = sustain.where(certain, likely * self.loudness).clamp(AUDIBLE, 1.0)
-        onsets = sounding & _likeliest(onset, (onset + 1) / 2, span)
-        return Rolls(torch.where(sounding, velocity, 0.0), onsets, self.columns_per_bar)
+        return Rolls(torch.where(sounding, velocity, 0.0), onsets & sounding, self.columns_per_bar)
 
     def _channels(self, x0: Tensor) -> tuple[Tensor, Tensor]:
         """Return the sustain and the onset channel, in velocities and in -1 to 1."""
@@ -110,8 +114,27 @@ def _likeliest(value: Tensor, probability: Tensor, span: int) -> Tensor:
     """
     cells = value.unflatten(-2, (-1, span)).flatten(-2)  # (..., spans, cells)
     count = probability.unflatten(-2, (-1, span)).sum(dim=(-2, -1))[..., None]
-    count = count.round().long().clamp(0, cells.shape[-1] - 1)
+    return _highest(cells, count).unflatten(-1, (span, -1)).flatten(-3, -2)
+
+
+def _struck(probability: Tensor, span: int) -> Tensor:
+    """Mark onsets (..., T, 88), as many as are expected in as many columns as are expected.
+
+    In every ``span`` columns those are struck that most likely have an onset; in each of them, as
+    many notes as are expected where there is one.
+    """
+    sure = probability.masked_fill(probability > SURE, 1.0)
+    some = 1 - (torch.log1p(-sure).sum(dim=-1, keepdim=True) / TOGETHER).exp()
+    total = probability.sum(dim=-1, keepdim=True)
+    struck = _likeliest(total, some, span)
+    return struck & _highest(probability, (total / some.clamp(min=0.1)).clamp(min=1))
+
+
+def _highest(cells: Tensor, count: Tensor) -> Tensor:
+    """Mark, along the last axis, as many of the highest values as ``count`` (..., 1) rounds to."""
+    size = cells.shape[-1]
+    count = count.round().long().clamp(0, size)
     # NumPy sorts 15 times faster than PyTorch on a CPU.
     rising = torch.from_numpy(np.sort(cells.cpu().numpy(), axis=-1)).to(cells.device)
-    least = rising.gather(-1, cells.shape[-1] - 1 - count)
-    return (cells > least).unflatten(-1, (span, -1)).flatten(-3, -2)
+    least = rising.gather(-1, (size - 1 - count).clamp(min=0))
+    return (cells > least) | (count == size)

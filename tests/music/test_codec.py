@@ -68,16 +68,16 @@ def test_a_mean_of_clips_is_read_with_the_notes_that_it_expects() -> None:
     """An early estimate is a mean of clips; a threshold finds next to nothing in it."""
     clips = Rolls.stack([random_roll(seed) for seed in range(40)])
     usual = clips._replace(velocity=torch.where(clips.velocity > 0, Codec().loudness, 0.0))
-    # Unequal probabilities, as without ties between cells the counts have to agree exactly.
+    # Unequal probabilities, for without ties between cells the counts agree up to rounding.
     weights = torch.rand(40, generator=torch.Generator().manual_seed(0))
     weights /= weights.sum()
     mean = torch.einsum("n,ntc->tc", weights, Codec().encode(usual))[None]
     found = Codec().expect(mean)
     sounding = (usual.velocity > 0).unflatten(1, (4, 16)).sum(dim=(2, 3))
     bars = (found.velocity > 0).unflatten(1, (4, 16)).sum(dim=(2, 3))[0]
-    assert (bars - weights @ sounding.float()).abs().max() <= 0.51
+    assert (bars - weights @ sounding.float()).abs().max() < 1
     starts = weights @ usual.onset.sum(dim=(1, 2)).float()
-    assert 0.25 * starts < found.onset.sum() <= starts + 2  # only where a note is expected
+    assert 0.8 * starts < found.onset.sum() < 1.25 * starts
     assert (Codec().decode(mean).velocity > 0).sum() < 0.1 * bars.sum()
 
 
