@@ -38,7 +38,7 @@ class Settings:
     """scg guides every step, best keeps the best of complete samples, none ignores the rules."""
     candidates: int = 16
     """Candidates of scg and best."""
-    steps: int = 40
+    steps: int = 72
     """Denoising steps."""
     temperature: float = 0.0
     """Of the choice between candidates; 0 takes the best."""
