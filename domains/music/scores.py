@@ -162,15 +162,15 @@ class Report:
         n, count = self.setup["candidates"], self.setup["count"]
         head = ["rule", "no guidance", f"best of {n}", f"SCG {n}", "none/SCG", "best/SCG"]
         errors = [
-            [name, *(_pm(s.mean, s.se, 4) for s in (r.none, r.best, r.scg)),
+            [name, *(f"{s.mean:.3g} ± {s.se:.1g}" for s in (r.none, r.best, r.scg)),
              _times(r.none_over_scg), _times(r.best_over_scg)]
             for name, r in self.rules.items()
         ]  # fmt: skip
         overlaps = [
-            [name, *(_pm(s.overlap.mean, s.overlap.sd, 3) for s in (r.none, r.best, r.scg))]
+            [name, *(_pm(s.overlap) for s in (r.none, r.best, r.scg))]
             for name, r in self.rules.items()
         ]
-        real = ["real clips", _pm(self.real.mean, self.real.sd, 3), "", ""]
+        real = ["real clips", _pm(self.real), "", ""]
         cost = self.scg
         parts = [
             f"Error, mean ± standard error over {count} targets from real clips",
@@ -186,8 +186,8 @@ class Report:
         return "\n\n".join(parts)
 
 
-def _pm(mean: float, spread: float, digits: int) -> str:
-    return f"{mean:.{digits}f} ± {spread:.{digits}f}"
+def _pm(found: Overlap) -> str:
+    return f"{found.mean:.3f} ± {found.sd:.3f}"
 
 
 def _times(ratio: float | None) -> str:
