@@ -59,8 +59,8 @@ class Case:
 CASES = (
     Case("MLP 64-256-256-64", lambda: MLP(64, 64, (256, 256)), (64, 64), 50, 60, most_beyond=80.0),
     Case(
-        "transformer, 3 blocks of width 128",
-        lambda: Transformer(64, width=128, depth=3, heads=4),
+        "transformer, 4 blocks of width 128",
+        lambda: Transformer(64, width=128, depth=4, heads=4),
         (16, 16, 64),
         steps=10,
         rounds=9,
