@@ -122,14 +122,17 @@ class NetDenoiser(Denoiser):
             return Prediction(x0, (x - alpha * x0) / sigma)
         out = self.net(x, self._time(x, level), cond)
         if self.prediction == "eps":
-            return Prediction((x - sigma * out) / alpha, out)
+            return Prediction(_mixed(1 / alpha, x, -sigma / alpha, out), out)
         if self.prediction == "x0":
-            return Prediction(out, (x - alpha * out) / sigma)
+            return Prediction(out, _mixed(1 / sigma, x, -alpha / sigma, out))
         if self.prediction == "v":
             norm = alpha * alpha + sigma * sigma
-            return Prediction((alpha * x - sigma * out) / norm, (sigma * x + alpha * out) / norm)
+            alpha, sigma = alpha / norm, sigma / norm
+            return Prediction(_mixed(alpha, x, -sigma, out), _mixed(sigma, x, alpha, out))
         norm = alpha + sigma
-        return Prediction((x - sigma * out) / norm, (x + alpha * out) / norm)
+        return Prediction(
+            _mixed(1 / norm, x, -sigma / norm, out), _mixed(1 / norm, x, alpha / norm, out)
+        )
 
     def loss(self, x0: Tensor, cond: Any, rng: Rng, weight: Tensor | None = None) -> Tensor:
         """Return the training loss of every sample at a random level.
@@ -266,6 +269,11 @@ class Autocast(DenoiserWrapper):
         with torch.autocast(x.device.type, self.dtype):
             x0, eps = self.denoiser(x, level, cond)
         return Prediction(x0.to(x), eps.to(x))
+
+
+def _mixed(a: Any, x: Tensor, b: Any, y: Tensor) -> Tensor:
+    """Return a x + b y; in a run a and b are numbers, and the sum is fused."""
+    return a * x + b * y if isinstance(b, Tensor) else torch.add(a * x, y, alpha=b)
 
 
 def _per_row(coefficient: Any) -> bool:
