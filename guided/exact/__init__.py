@@ -7,12 +7,14 @@ from guided.exact.energies import (
     LinearEnergy,
     QuadraticEnergy,
 )
+from guided.exact.feature import FeaturePosterior
 from guided.exact.mixture import Mixture, gaussian
 
 __all__ = [
     "ExactClassEnergy",
     "ExactDenoiser",
     "ExactNoisyEnergy",
+    "FeaturePosterior",
     "LinearEnergy",
     "Mixture",
     "QuadraticEnergy",
