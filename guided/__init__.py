@@ -22,6 +22,7 @@ from guided.denoiser import (
 )
 from guided.energy import Decoded, Energy, FunctionEnergy, Sliced, WeightedSum
 from guided.guidance import CFG, SCG, BestOfN, Between, ClassifierGuidance, Contrast
+from guided.operator import Likelihood, Operator, Simulator
 from guided.rng import Rng
 from guided.sampler import Gaussian, Sampler, State, StepWrapper
 from guided.samplers import DDIM, DDPM, DPMpp2M, Heun
@@ -52,12 +53,15 @@ __all__ = [
     "Gaussian",
     "Heun",
     "Level",
+    "Likelihood",
     "NetDenoiser",
+    "Operator",
     "Prediction",
     "RectifiedFlow",
     "Rng",
     "Sampler",
     "Schedule",
+    "Simulator",
     "Sliced",
     "State",
     "StepWrapper",

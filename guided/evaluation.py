@@ -3,7 +3,8 @@ r"""One evaluation of a function that may raise, hang or kill its process.
 Kinds of failure:
     exception: the function raised, or called sys.exit.
     nan: it returned NaN or -inf.
-    return: it returned something else than one number (a batched one: than one number per row).
+    return: it returned something else than real numbers of the shape asked for, one number for an
+        energy (a batched one: for every row).
     timeout: it took longer than its time limit.
     death: the process that evaluated it died: a segmentation fault, os._exit, out of memory.
 
@@ -47,6 +48,7 @@ class Call:
     function: Callable[[np.ndarray], Any]
     timeout: float | None
     batched: bool
+    shape: tuple[int, ...] = ()
 
     def limit(self, stack: np.ndarray) -> float:
         """Return the seconds that a stack may take."""
@@ -55,7 +57,7 @@ class Call:
         return self.timeout * (len(stack) if self.batched else 1)
 
     def __call__(self, stack: np.ndarray, trace: str = os.devnull) -> Outcome:
-        """Return the energies of a stack (b,), or why there are none.
+        """Return the results of a stack (b, *shape), or why there are none.
 
         A process that is ended leaves in the file ``trace`` where it was.
         """
@@ -67,14 +69,14 @@ class Call:
             return Failure("timeout", f"no result after {self.timeout:g} s")
         except (Exception, SystemExit) as error:
             return Failure("exception", f"{type(error).__name__}: {error}")
-        shape = (len(stack),) if self.batched else ()
+        shape = (len(stack), *self.shape) if self.batched else self.shape
         if value.shape != shape or value.dtype.kind not in "biuf":
             return Failure(
                 "return",
                 f"the function returned {value.dtype} of shape {value.shape}, not real numbers of "
                 f"shape {shape}",
             )
-        return np.broadcast_to(value.astype(np.float64), len(stack))
+        return value.astype(np.float64).reshape(len(stack), *self.shape)
 
 
 def away(
