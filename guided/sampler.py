@@ -106,13 +106,25 @@ class Sampler(ABC):
         return state.prediction or self.denoiser(state.x, t, cond)
 
     @abstractmethod
-    def kernel(self, prediction: Prediction, t: Level, s: Level) -> Gaussian:
-        """Return the law of x_s given a prediction at level t; costs no network call."""
+    def kernel(self, prediction: Prediction, t: Level, s: Level, memory: Any = None) -> Gaussian:
+        """Return the law of x_s given a prediction at level t; costs no network call.
+
+        Args:
+            prediction: the prediction at t.
+            t: where the particles are.
+            s: where they go.
+            memory: what :meth:`remember` returned in the step before; None in the first one.
+        """
+
+    def remember(self, prediction: Prediction, t: Level) -> Any:
+        """Return what the next step needs to know of the one from t: a tree, or None."""
+        return None
 
     def step(self, state: State, t: Level, s: Level, cond: Any, rng: Rng) -> State:
         """Move every particle from level t to level s."""
         prediction = self.predict(state, t, cond)
-        return State(self.kernel(prediction, t, s).sample(1, rng))
+        x = self.kernel(prediction, t, s, state.memory).sample(1, rng)
+        return State(x, memory=self.remember(prediction, t))
 
     def initial(
         self,
@@ -196,9 +208,13 @@ class StepWrapper(Sampler):
         """Return the inner sampler's prediction."""
         return self.sampler.predict(state, t, cond)
 
-    def kernel(self, prediction: Prediction, t: Level, s: Level) -> Gaussian:
+    def kernel(self, prediction: Prediction, t: Level, s: Level, memory: Any = None) -> Gaussian:
         """Return the inner sampler's kernel."""
-        return self.sampler.kernel(prediction, t, s)
+        return self.sampler.kernel(prediction, t, s, memory)
+
+    def remember(self, prediction: Prediction, t: Level) -> Any:
+        """Return what the inner sampler remembers."""
+        return self.sampler.remember(prediction, t)
 
     def step(self, state: State, t: Level, s: Level, cond: Any, rng: Rng) -> State:
         """Take the inner sampler's step."""

@@ -1,7 +1,7 @@
 r"""DDIM, and DDPM as its stochastic end."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -63,7 +63,7 @@ class DDIM(Sampler):
         self.variance = variance
         self.stochastic = eta > 0
 
-    def kernel(self, prediction: Prediction, t: Level, s: Level) -> Gaussian:
+    def kernel(self, prediction: Prediction, t: Level, s: Level, memory: Any = None) -> Gaussian:
         """Return the law of x_s; its mean is one fused multiply-add."""
         return ddim_kernel(prediction, t, s, self.eta, self.variance)
 

@@ -1,4 +1,4 @@
-r"""DPM-Solver++ (2M): second order with one network call a step."""
+r"""DPM-Solver++ (2M), deterministic or stochastic: second order with one network call a step."""
 
 import math
 from typing import Any, NamedTuple
@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from guided.denoiser import Prediction
-from guided.rng import Rng
-from guided.sampler import Gaussian, Sampler, State
+from guided.denoiser import Denoiser, Prediction
+from guided.sampler import Gaussian, Sampler
 from guided.samplers.ddim import ddim_kernel
 from guided.schedule import Level
 
@@ -21,38 +20,54 @@ class Previous(NamedTuple):
 
 
 class DPMpp2M(Sampler):
-    r"""Multistep data-prediction solver; the previous x0 is its memory.
+    r"""Multistep data-prediction solver: DDIM's step, with x0 extrapolated to the step's middle.
 
-    With :math:`\lambda = \log(\alpha / \sigma)`, :math:`h = \lambda_s - \lambda_t` and the previous
-    step :math:`h' = \lambda_t - \lambda_r`,
+    With :math:`\lambda = \log(\alpha / \sigma)`, :math:`h = \lambda_s - \lambda_t`, the previous
+    step :math:`h' = \lambda_t - \lambda_r` and DDIM's noise :math:`\tilde\sigma` of the same eta,
 
     .. math::
-        D   &= x_0(t) + \frac{h}{2 h'} (x_0(t) - x_0(r)), \\
-        x_s &= \frac{\sigma_s}{\sigma_t} x_t - \alpha_s (e^{-h} - 1) D.
+        D   &= x_0(t) + \frac{h}{2 h'} (x_0(t) - x_0(r)), \qquad
+        c    = \sqrt{\sigma_s^2 - \tilde\sigma^2} / \sigma_t, \\
+        x_s &= c\, x_t + (\alpha_s - c\, \alpha_t) D + \tilde\sigma z.
 
     The first step, a step from pure noise and the last one (to sigma = 0) are first order.
 
-    Source: Lu et al. 2022, DPM-Solver++, algorithm 2.
+    Args:
+        denoiser: the innermost function.
+        eta: 0 is the probability flow, 1 the reverse SDE, which draws from p(x0 | x_t).
+
+    Raises:
+        ValueError: for eta outside [0, 1].
+
+    Source: Lu et al. 2022, DPM-Solver++, algorithm 2 (eta = 0) and appendix D (SDE, eta = 1).
+    Differs: between 0 and 1, eta scales the noise as it does in DDIM.
     """
 
     order = 2
 
-    def kernel(self, prediction: Prediction, t: Level, s: Level) -> Gaussian:
-        """Return the (deterministic) first-order step."""
-        return ddim_kernel(prediction, t, s)
+    def __init__(self, denoiser: Denoiser, eta: float = 0.0) -> None:
+        super().__init__(denoiser)
+        if not 0 <= eta <= 1:
+            raise ValueError(f"eta is 0 (deterministic) to 1 (the reverse SDE), got {eta}")
+        self.eta = eta
+        self.stochastic = eta > 0
 
-    def step(self, state: State, t: Level, s: Level, cond: Any, rng: Rng) -> State:
-        """Move from t to s, using the previous step's estimate."""
-        here = self.predict(state, t, cond)
-        memory = Previous(here.x0, _log_snr(t))
-        before: Previous | None = state.memory
+    def kernel(self, prediction: Prediction, t: Level, s: Level, memory: Any = None) -> Gaussian:
+        """Return the law of x_s; of first order without a memory."""
+        first = ddim_kernel(prediction, t, s, self.eta)
+        before: Previous | None = memory
         if before is None or s.sigma == 0 or math.isinf(before.log_snr):
-            return State(self.kernel(here, t, s).mean, memory=memory)
-        h = _log_snr(s) - memory.log_snr
-        weight = h / (2 * (memory.log_snr - before.log_snr))
-        estimate = torch.lerp(before.x0, here.x0, 1 + weight)
-        x = torch.add(state.x * (s.sigma / t.sigma), estimate, alpha=-s.alpha * math.expm1(-h))
-        return State(x, memory=memory)
+            return first
+        here = _log_snr(t)
+        kept = math.sqrt(max(s.sigma**2 - first.std**2, 0.0)) / t.sigma
+        extrapolated = (_log_snr(s) - here) / (2 * (here - before.log_snr))
+        weight = (s.alpha - kept * t.alpha) * extrapolated
+        mean = torch.add(first.mean, prediction.x0, alpha=weight)
+        return Gaussian(torch.sub(mean, before.x0, alpha=weight), first.std)
+
+    def remember(self, prediction: Prediction, t: Level) -> Previous:
+        """Return what the next step needs to know of this one."""
+        return Previous(prediction.x0, _log_snr(t))
 
 
 def _log_snr(level: Level) -> float:

@@ -27,7 +27,7 @@ class Heun(Sampler):
 
     order = 2
 
-    def kernel(self, prediction: Prediction, t: Level, s: Level) -> Gaussian:
+    def kernel(self, prediction: Prediction, t: Level, s: Level, memory: Any = None) -> Gaussian:
         """Return the (deterministic) Euler step."""
         return ddim_kernel(prediction, t, s)
 

@@ -1,6 +1,7 @@
 r"""Stochastic control guidance: gradient-free, for any energy of the clean sample."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -65,15 +66,17 @@ class SCG(StepWrapper):
     def step(self, state: State, t: Level, s: Level, cond: Any, rng: Rng) -> State:
         """Move from t to s by the best of n candidates."""
         n = self.candidates
-        proposal = self.kernel(self.predict(state, t, cond), t, s)
+        prediction = self.predict(state, t, cond)
+        proposal = self.kernel(prediction, t, s, state.memory)
+        memory = self.remember(prediction, t)
         if n == 1 or proposal.std == 0:
-            return State(proposal.sample(1, rng), energy=state.energy)
+            return State(proposal.sample(1, rng), memory=memory, energy=state.energy)
         x = proposal.sample(n, rng)
         many = repeat(cond, n)
         ahead = self.denoiser(x, s, many)
         energy = self.energy(ahead.x0, many)
         winner = choose(energy, n, self.temperature, rng)
-        return State(x, ahead, energy=energy).take(winner)
+        return replace(State(x, ahead, energy=energy).take(winner), memory=memory)
 
 
 def choose(energy: Tensor, n: int, temperature: float, rng: Rng) -> Tensor:
