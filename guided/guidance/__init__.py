@@ -5,16 +5,37 @@ from guided.guidance.denoise.cfg import CFG
 from guided.guidance.denoise.classifier import ClassifierGuidance, NoisyEnergy
 from guided.guidance.denoise.contrast import Contrast
 from guided.guidance.denoise.replace import Replace
+from guided.guidance.denoise.tmpd import TMPD
 from guided.guidance.sample.best_of_n import BestOfN
+from guided.guidance.sample.eki import EKI
+from guided.guidance.sample.sir import SIR
+from guided.guidance.sample.tempered import TemperedSMC
+from guided.guidance.sample.waltz import Waltz
+from guided.guidance.step.cps import CPS
+from guided.guidance.step.dps import DPS
+from guided.guidance.step.enkg import EnKG
 from guided.guidance.step.scg import SCG
+from guided.guidance.step.smc import SMC, FKSteering
+from guided.guidance.step.zeroth import ZeroOrderDPS
 
 __all__ = [
     "CFG",
+    "CPS",
+    "DPS",
+    "EKI",
     "SCG",
+    "SIR",
+    "SMC",
+    "TMPD",
     "BestOfN",
     "Between",
     "ClassifierGuidance",
     "Contrast",
+    "EnKG",
+    "FKSteering",
     "NoisyEnergy",
     "Replace",
+    "TemperedSMC",
+    "Waltz",
+    "ZeroOrderDPS",
 ]

@@ -1,7 +1,8 @@
 """One row per sampler and guidance method; every contract test runs over all of them.
 
 A new method adds one row here. ``calls`` and ``rows`` are what the method declares: network calls,
-and network evaluations per sample, of a run of N steps that ends at data.
+and network evaluations per sample, of a run of N steps that ends at data, ``vjps`` the gradients
+through the network. Methods of whole ensembles have contracts of their own beside their tests.
 """
 
 from collections.abc import Callable
@@ -23,8 +24,10 @@ from guided import (
     FunctionEnergy,
     Heun,
     Level,
+    Operator,
     Prediction,
 )
+from guided.guidance import DPS, SMC, TMPD
 from guided.schedule import Schedule
 
 
@@ -43,6 +46,9 @@ class Toy(Denoiser):
 
 
 ENERGY = FunctionEnergy(lambda x0: (x0 - 1).square().flatten(1).sum(1))
+
+
+MEAN = Operator(lambda x0: x0.flatten(1).mean(1, keepdim=True), torch.ones(1, 1), 0.5)
 
 
 class NoisyToy:
@@ -69,6 +75,7 @@ class Row:
     neutral: Callable[[Denoiser], Any] | None = None
     base: Callable[[Denoiser], Any] | None = None
     coupled: bool = False
+    vjps: Callable[[int], int] = lambda n: 0
 
 
 METHODS: dict[str, Row] = {
@@ -78,12 +85,20 @@ METHODS: dict[str, Row] = {
     "DDPM-large": Row(lambda d: DDPM(d, "fixed_large"), lambda n: n, lambda n: n),
     "Heun": Row(Heun, lambda n: 2 * n - 1, lambda n: 2 * n - 1),
     "DPMpp2M": Row(DPMpp2M, lambda n: n, lambda n: n),
+    "DPMpp2M-1": Row(lambda d: DPMpp2M(d, eta=1.0), lambda n: n, lambda n: n),
     "SCG": Row(
         lambda d: SCG(DDPM(d), ENERGY, candidates=3),
         lambda n: n,
         lambda n: 1 + 3 * (n - 1),
         lambda d: SCG(DDPM(d), ENERGY, candidates=1),
         DDPM,
+    ),
+    "SCG-2M": Row(
+        lambda d: SCG(DPMpp2M(d, eta=1.0), ENERGY, candidates=3),
+        lambda n: n,
+        lambda n: 1 + 3 * (n - 1),
+        lambda d: SCG(DPMpp2M(d, eta=1.0), ENERGY, candidates=1),
+        lambda d: DPMpp2M(d, eta=1.0),
     ),
     "SCG-soft": Row(
         lambda d: SCG(DDPM(d), ENERGY, candidates=3, temperature=0.5),
@@ -125,6 +140,22 @@ METHODS: dict[str, Row] = {
         lambda n: n,
         lambda n: n,
         lambda d: DDPM(ClassifierGuidance(d, NoisyToy(), scale=0.0)),
+        DDPM,
+    ),
+    "DPS": Row(
+        lambda d: DPS(DDPM(d), MEAN),
+        lambda n: n,
+        lambda n: n,
+        lambda d: DPS(DDPM(d), MEAN, scale=0.0),
+        DDPM,
+        vjps=lambda n: n,
+    ),
+    "TMPD": Row(lambda d: DDPM(TMPD(d, MEAN)), lambda n: n, lambda n: n, vjps=lambda n: 2 * n),
+    "SMC-1": Row(
+        lambda d: SMC(DDPM(d), ENERGY, particles=1),
+        lambda n: n,
+        lambda n: n,
+        lambda d: SMC(DDPM(d), ENERGY, particles=1),
         DDPM,
     ),
 }

@@ -1,0 +1,159 @@
+r"""Tempered sequential Monte Carlo from the prior to the posterior, over finished samples."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from guided.guidance.particles import bennett, effective_size, next_temperature, systematic
+from guided.guidance.sample.waltz import Chain, Waltz
+from guided.rng import Rng
+
+
+@dataclass(frozen=True)
+class Population:
+    r"""Equally weighted particles of :math:`p(x_0) e^{-\beta E(x_0)}`.
+
+    Args:
+        chain: the particles (K, ...), their energies, and the noise of their next move.
+        beta: inverse temperature: 0 is the prior, 1 the posterior.
+        log_z: estimate of the log evidence :math:`\log E_p[e^{-\beta E}]`.
+        effective: effective size at the last change of temperature, before resampling.
+        sweeps: evaluations of the energy per particle so far.
+        acceptance: share of the last move's proposals.
+    """
+
+    chain: Chain
+    beta: float
+    log_z: float
+    effective: float
+    sweeps: int
+    acceptance: float
+
+
+class Visit(NamedTuple):
+    """The energies (K,) of the population after every move at one temperature."""
+
+    beta: float
+    energies: list[Tensor]
+
+    def settled(self) -> Tensor:
+        """Return those of the second half of the moves."""
+        return torch.cat(self.energies[len(self.energies) // 2 :])
+
+
+class TemperedSMC:
+    r"""Moves a population from the prior to :math:`p(x_0) e^{-E(x_0)}` through temperatures.
+
+    Every temperature is the highest that keeps the effective size above a share of K; there the
+    particles are resampled and moved by :class:`Waltz`. When beta is 1, the moves left in the
+    budget are spent there. Converges to the posterior, and log_z to the log evidence, as K
+    grows, if the moves are exact; no gradient and no tuning per problem is involved.
+
+    Costs one evaluation of the energy and ``waltz.steps`` network calls per particle and sweep.
+
+    Args:
+        waltz: the moves, with the sampler and the energy.
+        particles: K.
+        sweeps: evaluations of the energy per particle, those of the prior's draws included.
+        moves: per temperature, fewer where the budget ends before; None is a 16th of the sweeps.
+        share: of K that stays effective.
+
+    Raises:
+        ValueError: for numbers out of range.
+
+    Source: Del Moral, Doucet & Jasra 2006, Sequential Monte Carlo samplers, section 3.
+    """
+
+    def __init__(
+        self,
+        waltz: Waltz,
+        particles: int = 1024,
+        sweeps: int = 158,
+        moves: int | None = None,
+        share: float = 0.5,
+    ) -> None:
+        moves = max(1, sweeps // 16) if moves is None else moves
+        if particles < 2 or sweeps < 2 or moves < 1 or not 0 < share < 1:
+            raise ValueError(
+                f"TemperedSMC needs particles >= 2, sweeps >= 2, moves >= 1 and a share in (0, 1), "
+                f"got {particles}, {sweeps}, {moves} and {share}"
+            )
+        self.waltz, self.particles, self.sweeps = waltz, particles, sweeps
+        self.moves, self.share = moves, share
+
+    def iterate(
+        self, x: Tensor, times: Sequence[float], cond: Any = None, *, rng: Rng
+    ) -> Iterator[Population]:
+        """Yield the population after every move, the first one drawn from the prior.
+
+        Args:
+            x: x_T (N, ...), N at least K: starts of draws from the prior, of which the first
+                temperature leaves K. More draws find rare modes and sharpen log_z.
+            times: decreasing times of the prior's draw.
+            cond: of all particles, any tree of tensors with leading axis K.
+            rng: the source of all randomness.
+
+        Raises:
+            ValueError: for fewer starts than particles.
+            FloatingPointError: if no particle has a finite energy.
+        """
+        if len(x) < self.particles:
+            raise ValueError(f"got {len(x)} starts for {self.particles} particles; give as many")
+        x0 = self.waltz.sampler.sample(x, times, cond, rng=rng)
+        chain = self.waltz.start(x0, cond)
+        trace = [Visit(0.0, [chain.energy])]
+        sweeps = -(-len(x) // self.particles)
+        yield Population(chain, 0.0, 0.0, float(len(x)), sweeps, 0.0)
+        while sweeps < self.sweeps:
+            beta, effective, survivors = self._cooled(chain.energy, trace[-1].beta, rng)
+            chain = chain.take(survivors)
+            trace.append(Visit(beta, []))
+            left = self.sweeps - sweeps
+            for _ in range(left if beta == 1 else min(self.moves, left)):
+                chain = self.waltz.move(chain, cond, rng, beta)
+                trace[-1].energies.append(chain.energy)
+                sweeps += 1
+                acceptance = float(chain.accepted.double().mean())
+                yield Population(chain, beta, evidence(trace), effective, sweeps, acceptance)
+
+    def sample(
+        self, x: Tensor, times: Sequence[float], cond: Any = None, *, rng: Rng
+    ) -> Population:
+        """Return the last population; arguments as in :meth:`iterate`.
+
+        Raises:
+            RuntimeError: if the budget ended before the temperature reached 1.
+        """
+        *_, population = self.iterate(x, times, cond, rng=rng)
+        if population.beta < 1:
+            raise RuntimeError(
+                f"the budget of {self.sweeps} sweeps ended at beta = {population.beta:.3g} of 1; "
+                f"give more sweeps, more particles, or fewer moves per temperature"
+            )
+        return population
+
+    def _cooled(self, energy: Tensor, beta: float, rng: Rng) -> tuple[float, float, Tensor]:
+        """Return a higher beta, the effective size there, and the particles that survive."""
+        energy = energy.double().nan_to_num(nan=math.inf, posinf=math.inf)[None]
+        if not bool((energy < math.inf).any()):
+            raise FloatingPointError("no particle has a finite energy; give more particles")
+        higher = next_temperature(energy, beta, self.share)
+        log_weights = -(higher - beta) * energy
+        survivors = systematic(log_weights, rng, self.particles)
+        return higher, float(effective_size(log_weights)), survivors
+
+
+def evidence(trace: Sequence[Visit]) -> float:
+    """Return log Z of the last temperature, by Bennett's ratio between neighbours.
+
+    The first half of the moves at a temperature, which still remember the one before, is left out.
+    """
+    total = 0.0
+    for hot, cold in pairwise(trace):
+        total += bennett(cold.settled(), hot.settled(), cold.beta - hot.beta)
+    return total

@@ -1,0 +1,150 @@
+r"""Diffusion Waltz: Markov moves over finished samples, exact for any black box."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guided.energy import Energy
+from guided.rng import Rng
+from guided.sampler import Sampler
+from guided.schedule import log_snr
+
+GAIN = 0.5  # of the search for the noise of a move, in log(sigma / alpha) a unit of acceptance
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Where the moves are.
+
+    Args:
+        x0: samples (B, ...).
+        energy: their energies (B,).
+        accepted: which of them the last move changed, (B,) bool.
+        ratio: the noise-to-signal ratio around which the next move draws its own.
+    """
+
+    x0: Tensor
+    energy: Tensor
+    accepted: Tensor
+    ratio: float
+
+    def take(self, index: Tensor) -> "Chain":
+        """Resample the rows."""
+        return replace(
+            self,
+            x0=self.x0[index],
+            energy=self.energy[index],
+            accepted=self.accepted[index],
+        )
+
+
+class Waltz:
+    r"""Noise a sample, denoise it, accept by the likelihood ratio alone.
+
+    .. math::
+        x_t &= \alpha_t x_0 + \sigma_t \varepsilon, \qquad x_0' \sim p(x_0 \mid x_t), \\
+        x_0 &\leftarrow x_0' \text{ with probability }
+            \min\big(1, e^{-\beta (E(x_0') - E(x_0))}\big).
+
+    Noising and denoising is reversible with respect to p(x0), so that the prior cancels and the
+    moves leave :math:`p(x_0) e^{-\beta E(x_0)}` invariant. That holds as far as the sampler's walk
+    draws from p(x0 | x_t): it has to be stochastic, and ``steps`` many enough.
+
+    The noise of every move is drawn anew, within a factor e of a centre that is moved to accept
+    ``target`` of the proposals. Moves of much noise change the mode, moves of little noise the
+    details. Starting from any samples, such as those of a biased method, moves repair them.
+
+    All samples of a chain share the noise level of a move, and its centre follows what all of them
+    accept: so they are coupled. Adapting for ever biases the law, by little and less with the
+    number of samples.
+
+    A move costs ``steps`` network calls and one evaluation of the energy per sample.
+
+    Args:
+        sampler: a stochastic sampler, e.g. ``DPMpp2M(denoiser, eta=1)``.
+        energy: any energy E. A proposal of energy +inf or NaN is refused.
+        steps: of the walk back.
+        sigma_min: least noise-to-signal ratio of the walk, and of a move.
+        ratio: the first centre.
+        target: acceptance to aim at.
+
+    Raises:
+        ValueError: for a deterministic sampler, or numbers out of range.
+
+    Source: Diffusion Waltz, 2026 (random-walk Metropolis-Hastings in diffusion space).
+    Differs: the noise level is drawn per move around an adapted centre.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        energy: Energy,
+        steps: int = 40,
+        sigma_min: float = 0.01,
+        ratio: float = 1.0,
+        target: float = 0.3,
+    ) -> None:
+        if not sampler.stochastic:
+            raise ValueError(
+                f"Waltz draws from p(x0 | x_t) and needs a stochastic sampler, got a deterministic "
+                f"{type(sampler).__name__}; use one with eta=1"
+            )
+        if steps < 1 or not 0 < sigma_min < ratio or not 0 < target < 1:
+            raise ValueError(
+                f"Waltz needs steps >= 1, 0 < sigma_min < ratio and target in (0, 1), got "
+                f"{steps}, {sigma_min}, {ratio} and {target}"
+            )
+        self.sampler, self.energy = sampler, energy
+        self.steps, self.sigma_min, self.ratio, self.target = steps, sigma_min, ratio, target
+
+    def start(self, x0: Tensor, cond: Any = None) -> Chain:
+        """Return a chain at given samples (B, ...); costs one evaluation of the energy."""
+        nobody = torch.zeros(len(x0), dtype=torch.bool, device=x0.device)
+        return Chain(x0, self.energy(x0, cond), nobody, self.ratio)
+
+    def propose(self, x0: Tensor, ratio: float, cond: Any, rng: Rng) -> Tensor:
+        """Return samples noised to sigma / alpha = ratio and denoised again."""
+        times = log_snr(self.sampler.denoiser.schedule, self.steps, self.sigma_min, ratio)
+        level = self.sampler.denoiser.schedule.level(times[0])
+        noise = rng.normal(x0.shape, x0.dtype, x0.device)
+        x = torch.add(level.alpha * x0, noise, alpha=level.sigma)
+        return self.sampler.sample(x, times, cond, rng=rng)
+
+    def move(self, chain: Chain, cond: Any, rng: Rng, beta: float = 1.0) -> Chain:
+        """Return the chain after one move."""
+        spread = 2 * rng.uniform((len(rng.seeds),), torch.float64)[0].item() - 1
+        ratio = max(chain.ratio * math.exp(spread), self.sigma_min * 1.01)
+        x0 = self.propose(chain.x0, ratio, cond, rng)
+        energy = self.energy(x0, cond)
+        u = rng.uniform((len(x0),), torch.float64, x0.device)
+        # A proposal without a finite energy compares as False; any finite one leaves +inf.
+        accepted = u.log() < beta * (chain.energy - energy).double()
+        keep = accepted.reshape(-1, *[1] * (x0.ndim - 1))
+        drift = GAIN * (accepted.double().mean().item() - self.target)
+        return Chain(
+            torch.where(keep, x0, chain.x0),
+            torch.where(accepted, energy, chain.energy),
+            accepted,
+            max(chain.ratio * math.exp(drift), self.sigma_min * 1.01),
+        )
+
+    def iterate(
+        self, x0: Tensor, moves: int, cond: Any = None, *, rng: Rng, beta: float = 1.0
+    ) -> Iterator[Chain]:
+        """Yield the chain after every move, starting from samples x0 (B, ...)."""
+        chain = self.start(x0, cond)
+        for _ in range(moves):
+            chain = self.move(chain, cond, rng, beta)
+            yield chain
+
+    def sample(
+        self, x0: Tensor, moves: int, cond: Any = None, *, rng: Rng, beta: float = 1.0
+    ) -> Tensor:
+        """Return samples (B, ...) after so many moves from samples x0."""
+        for chain in self.iterate(x0, moves, cond, rng=rng, beta=beta):
+            x0 = chain.x0
+        return x0
