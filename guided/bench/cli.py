@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import tyro
 
+from guided.bench.posterior import Posterior
 from guided.bench.speed import Speed
 
-COMMANDS: dict[str, Callable[..., Speed]] = {"speed": Speed}
+COMMANDS: dict[str, Callable[..., Speed | Posterior]] = {"speed": Speed, "posterior": Posterior}
 
 
 def main(args: list[str] | None = None) -> None:
