@@ -14,6 +14,7 @@ from torch import nn
 from guided import Rng
 from guided.bench import loops, report
 from guided.bench.cli import main
+from guided.bench.methods import METHODS
 from guided.bench.speed import CASES, DIFFUSERS, described, row, targets
 from guided.bench.timing import Stopwatch, interleave
 from guided.nets import MLP
@@ -141,3 +142,31 @@ def test_the_command_writes_all_figures(tmp_path) -> None:
 def test_mistakes_are_one_sentence() -> None:
     with pytest.raises(SystemExit, match="at least 1, got 0"):
         main(["speed", "--threads", "0"])
+
+
+def test_posterior_prints_a_line_a_method_and_keeps_all_figures(tmp_path, capsys) -> None:
+    threads = torch.get_num_threads()
+    path = tmp_path / "new" / "posterior.json"
+    main(["posterior", "--quick", "--json", str(path)])
+    torch.set_num_threads(threads)
+    printed = capsys.readouterr().out
+    figures = json.loads(path.read_text())
+    found = {figure["method"]: figure for figure in figures["rows"]}
+    assert list(found) == list(METHODS)
+    for method, figure in found.items():
+        assert method in printed
+        assert figure["sw1"] > 0 and 0 <= figure["modes"] <= 1
+    assert found["SIR"]["forward"] == 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--methods", "magic"], "unknown method 'magic'"),
+        (["--problems", "cubic"], "unknown problem 'cubic'"),
+        (["--particles", "4"], "at least 16 particles"),
+    ],
+)
+def test_posterior_refuses_bad_input(arguments: list[str], message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
+        main(["posterior", *arguments])
