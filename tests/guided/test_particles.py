@@ -1,6 +1,7 @@
 """Weights of particles, the SMC along steps, Waltz moves and tempered SMC, against closed forms."""
 
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -200,9 +201,20 @@ def test_tempering_finds_the_law_and_its_evidence() -> None:
     assert ((ratio - 1).abs() < 0.15).all()
 
 
-def test_a_budget_that_is_too_small_is_told() -> None:
+def test_a_budget_that_is_too_small_ends_at_the_posterior_with_a_warning() -> None:
     sharp = FunctionEnergy(lambda x: 1e4 * x.square().sum(1), differentiable=False)
     method = TemperedSMC(Waltz(sampler(), sharp, steps=5), 64, sweeps=5, moves=2)
     x = Rng(0).normal((64, 2), torch.float64)
-    with pytest.raises(RuntimeError, match=r"ended at beta = .* of 1; give more sweeps"):
-        method.sample(x, grid(5), rng=Rng(0))
+    with pytest.warns(RuntimeWarning, match=r"ended at beta = .* give more sweeps"):
+        population = method.sample(x, grid(5), rng=Rng(0))
+    assert (population.beta, population.sweeps) == (1.0, 5)
+    assert population.effective < 32
+
+
+def test_the_end_of_a_budget_gives_temperatures_fewer_moves() -> None:
+    sharp = FunctionEnergy(lambda x: 1e3 * x.square().sum(1), differentiable=False)
+    method = TemperedSMC(Waltz(sampler(), sharp, steps=5), 64, sweeps=30, moves=8)
+    x = Rng(0).normal((64, 2), torch.float64)
+    moves = Counter(p.beta for p in method.iterate(x, grid(5), rng=Rng(0)) if 0 < p.beta < 1)
+    spent = list(moves.values())
+    assert spent[0] > spent[-1] >= 1

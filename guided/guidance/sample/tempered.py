@@ -1,6 +1,7 @@
 r"""Tempered sequential Monte Carlo from the prior to the posterior, over finished samples."""
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -54,7 +55,9 @@ class TemperedSMC:
     Every temperature is the highest that keeps the effective size above a share of K; there the
     particles are resampled and moved by :class:`Waltz`. The first temperature chooses from all
     draws of the prior, of which there may be many more than K: that many make the first step long
-    and precise, at no cost in moves. When beta is 1, the moves left in the budget are spent there.
+    and precise, at no cost in moves. When beta is 1, the moves left in the budget are spent there;
+    where the budget nears its end before, temperatures get fewer moves, and the last one is 1, with
+    a warning if that costs most particles.
     Converges to the posterior, and log_z to the log evidence, as K grows, if the moves are exact;
     no gradient and no tuning per problem is involved.
 
@@ -115,11 +118,12 @@ class TemperedSMC:
         sweeps = -(-len(x) // self.particles)
         yield Population(chain, 0.0, 0.0, float(len(x)), sweeps, 0.0)
         while sweeps < self.sweeps:
-            beta, effective, survivors = self._cooled(chain.energy, trace[-1].beta, rng)
+            left = self.sweeps - sweeps
+            last = self._moves(left) == left
+            beta, effective, survivors = self._cooled(chain.energy, trace[-1].beta, last, rng)
             chain = chain.take(survivors)
             trace.append(Visit(beta, []))
-            left = self.sweeps - sweeps
-            for _ in range(left if beta == 1 else min(self.moves, left)):
+            for _ in range(left if beta == 1 else self._moves(left)):
                 chain = self.waltz.move(chain, cond, rng, beta)
                 trace[-1].energies.append(chain.energy)
                 sweeps += 1
@@ -129,29 +133,35 @@ class TemperedSMC:
     def sample(
         self, x: Tensor, times: Sequence[float], cond: Any = None, *, rng: Rng
     ) -> Population:
-        """Return the last population; arguments as in :meth:`iterate`.
-
-        Raises:
-            RuntimeError: if the budget ended before the temperature reached 1.
-        """
+        """Return the last population; arguments as in :meth:`iterate`."""
         *_, population = self.iterate(x, times, cond, rng=rng)
-        if population.beta < 1:
-            raise RuntimeError(
-                f"the budget of {self.sweeps} sweeps ended at beta = {population.beta:.3g} of 1; "
-                f"give more sweeps, more particles, or fewer moves per temperature"
-            )
         return population
 
-    def _cooled(self, energy: Tensor, beta: float, rng: Rng) -> tuple[float, float, Tensor]:
+    def _moves(self, left: int) -> int:
+        """Return the moves of a temperature: few where few are left for all to come."""
+        return min(self.moves, max(1, left // 4))
+
+    def _cooled(
+        self, energy: Tensor, beta: float, last: bool, rng: Rng
+    ) -> tuple[float, float, Tensor]:
         """Return a higher beta, the effective size there, and the particles that survive."""
         energy = energy.double().nan_to_num(nan=math.inf, posinf=math.inf)[None]
         if not bool((energy < math.inf).any()):
             raise FloatingPointError("no particle has a finite energy; give more particles")
         least = self.share * min(energy.shape[1], AT_FIRST * self.particles)
-        higher = next_temperature(energy, beta, least / energy.shape[1])
+        higher = 1.0 if last else next_temperature(energy, beta, least / energy.shape[1])
         log_weights = -(higher - beta) * energy
         survivors = systematic(log_weights, rng, self.particles)
-        return higher, float(effective_size(log_weights)), survivors
+        effective = float(effective_size(log_weights))
+        if last and effective < least / 2:
+            warnings.warn(
+                f"the budget of {self.sweeps} sweeps ended at beta = {beta:.3g}, and the step from "
+                f"there to 1 leaves {effective:.1f} of {self.particles} particles effective; give "
+                f"more sweeps or more particles",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return higher, effective, survivors
 
 
 def evidence(trace: Sequence[Visit]) -> float:
