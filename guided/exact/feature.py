@@ -201,5 +201,8 @@ class FeaturePosterior:
         spread = (corners.unflatten(0, (len(cells), -1)) - out[:, None]).abs().amax(1)
         blurred = self.features.noised(Level(0.0, 1.0, width)).log_prob(cells)
         bound = blurred + self._log_likelihood(out, spread) + (self.noise + spread).log().sum(-1)
-        kept = bound > bound.max() - NEGLIGIBLE
+        found = self.features.log_prob(cells) + self._log_likelihood(out) + self.noise.log().sum()
+        kept = bound > found.max() - NEGLIGIBLE
+        if int(kept.sum()) * len(halves) > MOST_CELLS:  # then trust what is promised, not found
+            kept = bound > bound.max() - NEGLIGIBLE
         return cells[kept], bool((spread[kept] <= FINE_NOISE * self.noise).all())

@@ -88,3 +88,19 @@ def test_bad_input_is_refused() -> None:
         FeaturePosterior(law, torch.ones(2, 4).double(), torch.tanh, y, 0.1)
     with pytest.raises(ValueError, match="noise above 0"):
         FeaturePosterior(law, double(1, 4), torch.tanh, y, 0.0)
+
+
+def test_a_cell_that_only_promises_does_not_hide_a_rare_mode() -> None:
+    """Where g jumps across y, no cell is ruled out early, though none there has any mass."""
+    prior = Mixture(
+        torch.tensor([1.0, 1e-14]).double(), torch.tensor([[0.0], [20.0]]).double(), 1.0
+    )
+    y = torch.tensor([5.0]).double()
+
+    def jumping(z: torch.Tensor) -> torch.Tensor:
+        return torch.where(z > 10, 5.0, 100 * z.sign())
+
+    exact = FeaturePosterior(prior, torch.eye(1).double(), jumping, y, 0.1)
+    expected = math.log(1e-14) - math.log(0.1 * math.sqrt(2 * math.pi))
+    assert exact.log_z == pytest.approx(expected, abs=1e-4)
+    torch.testing.assert_close(exact.mean(), torch.tensor([20.0]).double(), rtol=0, atol=1e-3)
