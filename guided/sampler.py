@@ -189,9 +189,14 @@ class StepWrapper(Sampler):
     Args:
         sampler: the sampler, or step-level method, whose step this one changes.
 
+    Attributes:
+        needs_all_steps: whether no step of a run may be left to the inner sampler.
+
     Raises:
         TypeError: if the wrapped object is no :class:`Sampler`.
     """
+
+    needs_all_steps: bool = False
 
     def __init__(self, sampler: Sampler) -> None:
         if not isinstance(sampler, Sampler):
@@ -215,6 +220,10 @@ class StepWrapper(Sampler):
     def remember(self, prediction: Prediction, t: Level) -> Any:
         """Return what the inner sampler remembers."""
         return self.sampler.remember(prediction, t)
+
+    def bare_memory(self, memory: Any) -> Any:
+        """Return the part of the memory after a step that is the inner sampler's."""
+        return memory
 
     def step(self, state: State, t: Level, s: Level, cond: Any, rng: Rng) -> State:
         """Take the inner sampler's step."""

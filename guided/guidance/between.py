@@ -1,10 +1,11 @@
 r"""Limits a method to an interval of noise levels; works for denoise- and step-level methods."""
 
+from dataclasses import replace
 from typing import Any, overload
 
 from torch import Tensor
 
-from guided.denoiser import DenoiserWrapper, Prediction
+from guided.denoiser import Denoiser, DenoiserWrapper, Prediction
 from guided.rng import Rng
 from guided.sampler import Sampler, State, StepWrapper
 from guided.schedule import Level
@@ -16,13 +17,12 @@ class BetweenDenoise(DenoiserWrapper):
     def __init__(self, method: DenoiserWrapper, low: float, high: float) -> None:
         super().__init__(method)
         self.low, self.high = low, high
+        self.bare: Denoiser = method.bare if isinstance(method, BetweenDenoise) else method.denoiser
 
     def forward(self, x: Tensor, level: Level, cond: Any = None) -> Prediction:
         """Predict with or without the method."""
         inside = self.low < level.noise_to_signal <= self.high
-        method = self.denoiser
-        assert isinstance(method, DenoiserWrapper)
-        return (method if inside else method.denoiser)(x, level, cond)
+        return (self.denoiser if inside else self.bare)(x, level, cond)
 
 
 class BetweenStep(StepWrapper):
@@ -31,13 +31,19 @@ class BetweenStep(StepWrapper):
     def __init__(self, method: StepWrapper, low: float, high: float) -> None:
         super().__init__(method)
         self.low, self.high = low, high
+        self.bare: Sampler = method.bare if isinstance(method, BetweenStep) else method.sampler
+
+    def bare_memory(self, memory: Any) -> Any:
+        """Return the part of the memory that is the sampler's."""
+        assert isinstance(self.sampler, StepWrapper)
+        return self.sampler.bare_memory(memory)
 
     def step(self, state: State, t: Level, s: Level, cond: Any, rng: Rng) -> State:
-        """Step with or without the method."""
-        inside = self.low < t.noise_to_signal <= self.high
-        method = self.sampler
-        assert isinstance(method, StepWrapper)
-        return (method if inside else method.sampler).step(state, t, s, cond, rng)
+        """Step with or without the method, which begins anew where it comes back."""
+        if self.low < t.noise_to_signal <= self.high:
+            return self.sampler.step(state, t, s, cond, rng)
+        state = replace(state, memory=self.bare_memory(state.memory))
+        return self.bare.step(state, t, s, cond, rng)
 
 
 @overload
@@ -55,13 +61,18 @@ def Between(
     ``high = inf`` is the method itself, ``low >= high`` switches it off.
 
     Raises:
-        TypeError: if ``method`` wraps nothing.
+        TypeError: if ``method`` wraps nothing, or counts on every step of a run.
 
     Source: Kynkaanniemi et al. 2024, Applying guidance in a limited interval, section 3.
     Differs: judged by the level of each evaluation, not by the step index.
     """
     if isinstance(method, DenoiserWrapper):
         return BetweenDenoise(method, low, high)
+    if isinstance(method, StepWrapper) and method.needs_all_steps:
+        raise TypeError(
+            f"{type(method).__name__} weighs particles from the first step to the last, and leaves "
+            f"none out; let its energy be flat where it should do nothing"
+        )
     if isinstance(method, StepWrapper):
         return BetweenStep(method, low, high)
     given = "a plain Sampler" if isinstance(method, Sampler) else type(method).__name__

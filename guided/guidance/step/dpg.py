@@ -92,12 +92,16 @@ class DPG(StepWrapper):
         self.operator, self.scale, self.queries = operator, scale, queries
         self.momentum, self.least_radius = momentum, least_radius
 
+    def bare_memory(self, memory: Any) -> Any:
+        """Return the part of the memory that is the sampler's."""
+        return memory.inner if isinstance(memory, Past) else memory
+
     def step(self, state: State, t: Level, s: Level, cond: Any, rng: Rng) -> State:
         """Move from t to s with a prediction that is pulled towards rewards."""
         if self.scale == 0:
             return self.sampler.step(state, t, s, cond, rng)
         past = state.memory if isinstance(state.memory, Past) else None
-        inner = state.memory if past is None else past.inner
+        inner = self.bare_memory(state.memory)
         with torch.enable_grad():
             x = state.x.detach().requires_grad_()
             prediction = self.denoiser(x, t, cond)

@@ -87,6 +87,8 @@ class SMC(StepWrapper):
         diffusion models (FK steering), algorithm 1; Del Moral 2004 for the log evidence.
     """
 
+    needs_all_steps = True
+
     def __init__(
         self,
         sampler: Sampler,

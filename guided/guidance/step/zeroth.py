@@ -85,12 +85,16 @@ class ZeroOrderDPS(StepWrapper):
         self.smoothing = Smoothing(operator, radius, difference)
         self.scale, self.queries, self.refresh, self.few = scale, queries, refresh, few
 
+    def bare_memory(self, memory: Any) -> Any:
+        """Return the part of the memory that is the sampler's."""
+        return memory.inner if isinstance(memory, Followed) else memory
+
     def step(self, state: State, t: Level, s: Level, cond: Any, rng: Rng) -> State:
         """Move from t to s and down the smoothed misfit."""
         if self.scale == 0:
             return self.sampler.step(state, t, s, cond, rng)
         past = state.memory if isinstance(state.memory, Followed) else None
-        inner = state.memory if past is None else past.inner
+        inner = self.bare_memory(state.memory)
         with torch.enable_grad():
             x = state.x.detach().requires_grad_()
             prediction = self.denoiser(x, t, cond)
