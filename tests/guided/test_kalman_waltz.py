@@ -35,7 +35,7 @@ def test_moves_lead_from_the_prior_to_the_posterior_of_a_bent_map() -> None:
     torch.testing.assert_close(torch.cov(x.mT), torch.cov(exact.mT), rtol=0, atol=0.05)
 
 
-@pytest.mark.parametrize("drift", [0.5, 2.0])
+@pytest.mark.parametrize("drift", [0.5, 3.0, 5.0])
 def test_moves_keep_the_posterior_whatever_the_drift(drift: float) -> None:
     exact = FeaturePosterior(PRIOR, torch.eye(2).double(), bent, Y[0], NOISE)
     method = KalmanWaltz(sampler(), Operator(bent, Y, NOISE), steps=25, drift=drift)

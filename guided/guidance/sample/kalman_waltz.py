@@ -56,9 +56,9 @@ class KalmanWaltz(Waltz):
     q being the law of x_t above and p that of plain noising. As a half moves by what the other one
     knows, and not by itself, the moves leave the posterior invariant as those of :class:`Waltz` do,
     whatever the forward map is. The drift brings samples of many dimensions near the data in few
-    moves. h is as long as makes the drift of the other half's members as long as the noise is in
-    one direction (root mean square), and at most 1; the noise is moved to accept ``target`` of the
-    proposals.
+    moves. h is at most 1, and such that the drift of the other half's members has a length (root
+    mean square) that is drawn anew for every move, up to ``drift``: far from the data long drifts
+    are accepted, near them short ones. The noise is moved to accept ``target`` of the proposals.
 
     A move costs ``steps`` network calls and one evaluation of the forward map per sample.
 
@@ -69,7 +69,8 @@ class KalmanWaltz(Waltz):
         sigma_min: least noise-to-signal ratio of the walk, and of a move.
         ratio: the first centre of the noise-to-signal ratio.
         target: acceptance to aim at.
-        drift: length of the drift in standard deviations of the noise; 0 is :class:`Waltz`.
+        drift: greatest length of the drift in standard deviations of the noise; 0 is
+            :class:`Waltz`.
 
     Raises:
         ValueError: for a deterministic sampler, several problems, or numbers out of range.
@@ -88,7 +89,7 @@ class KalmanWaltz(Waltz):
         sigma_min: float = 0.01,
         ratio: float = 1.0,
         target: float = 0.3,
-        drift: float = 2.0,
+        drift: float = 3.0,
     ) -> None:
         super().__init__(sampler, Likelihood(operator), steps, sigma_min, ratio, target)
         if len(operator.y) != 1 or drift < 0:
@@ -114,18 +115,26 @@ class KalmanWaltz(Waltz):
         """Return the chain after one move of either half."""
         assert isinstance(chain, KalmanChain)
         ratio = self.drawn(chain, rng)
+        length = self.drift * ratio * float(rng.uniform((len(rng.seeds),), torch.float64)[0])
         half = torch.arange(len(chain.x0), device=chain.x0.device) < len(chain.x0) // 2
         moved = chain
         for mine in (half, ~half):
-            moved = self._half_moved(moved, mine, ratio, cond, rng, beta)
+            moved = self._half_moved(moved, mine, ratio, length, cond, rng, beta)
         return replace(moved, ratio=self.adapted(chain, moved.accepted))
 
     def _half_moved(
-        self, chain: KalmanChain, mine: Tensor, ratio: float, cond: Any, rng: Rng, beta: float
+        self,
+        chain: KalmanChain,
+        mine: Tensor,
+        ratio: float,
+        length: float,
+        cond: Any,
+        rng: Rng,
+        beta: float,
     ) -> KalmanChain:
         """Move the rows that ``mine`` marks by what the others know."""
         x0, out = chain.x0[mine], chain.out[mine]
-        gain = _Gain(chain.x0[~mine], chain.out[~mine], self.operator, beta, self.drift * ratio)
+        gain = _Gain(chain.x0[~mine], chain.out[~mine], self.operator, beta, length)
         here = gain(out).unflatten(1, x0.shape[1:])
         noise = ratio * rng.normal(x0.shape, x0.dtype, x0.device)
         z = x0 + here + noise
