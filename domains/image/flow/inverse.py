@@ -49,12 +49,12 @@ class Settings:
     """Members J of the ensemble."""
     steps: int = 60
     """Steps of EnKG."""
-    levels: int = 30
+    levels: int = 20
     """Levels of the denoised EKI."""
-    moves: int = 60
-    """Moves of the Waltz after it."""
     walk: int = 10
-    """Denoising steps of a level or move."""
+    """Denoising steps of a level."""
+    moves: int = 40
+    """Moves of the Waltz after it, of 6 denoising steps each."""
 
 
 def measured(
@@ -156,9 +156,9 @@ def enkg(given: Setting) -> Iterator[Tensor]:
 
 
 def enkg_scaled(given: Setting) -> Iterator[Tensor]:
-    """Guide the ensemble with the step of the paper, at the strength of the Waltz paper's table."""
+    """Guide the ensemble with the step and the strength of the paper."""
     operator = given.measurement.operator
-    method = EnKG(DDIM(given.denoiser), operator, step="scaled", scale=0.1, rollout=6)
+    method = EnKG(DDIM(given.denoiser), operator, step="scaled", rollout=6)
     for state in method.iterate(given.start(), given.times, rng=given.rng):
         yield state.x
 
@@ -171,6 +171,7 @@ def denoised_eki(given: Setting) -> Iterator[Tensor]:
         DPMpp2M(given.denoiser, eta=1.0),
         given.measurement.operator,
         levels=settings.levels,
+        low=0.15,
         steps=settings.walk,
         sigma_min=SIGMA_MIN,
     )
@@ -183,7 +184,7 @@ def waltz(given: Setting) -> Iterator[Tensor]:
         yield x
     sampler = DPMpp2M(given.denoiser, eta=1.0)
     operator, settings = given.measurement.operator, given.settings
-    method = KalmanWaltz(sampler, operator, settings.walk, SIGMA_MIN, ratio=0.2)
+    method = KalmanWaltz(sampler, operator, steps=6, sigma_min=SIGMA_MIN, ratio=0.15)
     for chain in method.iterate(x, settings.moves, rng=given.rng):
         yield chain.x0
 

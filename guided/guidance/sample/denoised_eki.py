@@ -43,6 +43,7 @@ class DenoisedEKI(EKI):
         low: last rho.
         steps: of the denoising walk.
         sigma_min: least noise-to-signal ratio of the walk.
+        corrected: correct C for the size of the ensemble; takes memory of D m numbers.
 
     Raises:
         ValueError: for a deterministic sampler, several problems, or numbers out of range.
@@ -61,8 +62,9 @@ class DenoisedEKI(EKI):
         low: float = 0.05,
         steps: int = 10,
         sigma_min: float = 0.01,
+        corrected: bool = True,
     ) -> None:
-        super().__init__(operator)
+        super().__init__(operator, corrected=corrected)
         if not sampler.stochastic:
             raise ValueError(
                 f"DenoisedEKI draws from p(x0 | x_t) and needs a stochastic sampler, got a "

@@ -3,6 +3,7 @@ r"""Ensemble Kalman inversion: a reference without a diffusion prior."""
 import torch
 from torch import Tensor
 
+from guided.guidance.sample.correlation import Covariances
 from guided.operator import Operator
 from guided.rng import Rng
 
@@ -16,13 +17,16 @@ class EKI:
               (y + h^{-1/2} \Gamma^{1/2} \eta^j - G(x^j)).
 
     Exact for a linear map and a Gaussian prior as the ensemble grows. Elsewhere it is a Gaussian
-    approximation; its members stay in the span of the ensemble.
+    approximation. The members stay in the span of the ensemble, and a few members that learn much
+    come out too narrow; ``corrected`` takes chance correlations out of C (see
+    :class:`guided.guidance.sample.correlation.Covariances`).
 
     Costs one evaluation of the forward map a member and step.
 
     Args:
         operator: the forward map and one measurement, with a Gaussian noise.
         most: largest number of steps; the last one takes what is left.
+        corrected: correct C for the size of the ensemble.
 
     Raises:
         ValueError: for an operator of several problems, or fewer than 1 step.
@@ -31,12 +35,12 @@ class EKI:
         Yang 2021, Adaptive regularisation for ensemble Kalman inversion, eq. 14 (the steps).
     """
 
-    def __init__(self, operator: Operator, most: int = 50) -> None:
+    def __init__(self, operator: Operator, most: int = 50, corrected: bool = False) -> None:
         if len(operator.y) != 1 or most < 1:
             raise ValueError(
                 f"EKI needs one problem and most >= 1, got {len(operator.y)} and {most}"
             )
-        self.operator, self.most = operator, most
+        self.operator, self.most, self.corrected = operator, most, corrected
 
     def sample(self, x0: Tensor, *, rng: Rng) -> Tensor:
         """Return the ensemble (J, ...) that members x0 (J, ...) of the prior become.
@@ -78,6 +82,8 @@ class EKI:
         offsets, centred = x - x.mean(0), residual - residual.mean(0)
         eta = rng.normal(residual.shape, x.dtype, x.device)
         innovation = h**-0.5 * eta - residual
+        if self.corrected:
+            return x + Covariances(x, residual).gain(innovation, h)
         square = centred.mT @ centred / count
         square = square + torch.eye(len(square)).to(square) / h
         weights = torch.linalg.solve(square, innovation.mT).mT @ centred.mT / count  # (J, J)
