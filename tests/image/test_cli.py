@@ -85,6 +85,9 @@ def test_the_same_seed_recovers_the_same(trained: Path, tmp_path: Path) -> None:
         (["--noise", "0"], "noises above 0"),
         (["--noise"], "noises above 0"),
         (["--threads", "-1"], "at least 0, got -1"),
+        (["--moves", "0"], "move and worker, got"),
+        (["--members", "3"], "at least 4 members"),
+        (["--workers", "0"], "and 0 workers"),
         (["--checkpoint", "nowhere"], "nowhere is no checkpoint"),
         (["--json", "."], "it is a folder"),
     ],
@@ -103,6 +106,7 @@ def test_mistakes_in_recovering_are_one_sentence(
         (["--fields.size", "32"], "give --model.size and --fields.size alike"),
         (["--fields.size", "9", "--model.size", "9"], "an even size of at least 8"),
         (["--fields.reynolds", "0"], "a Reynolds number"),
+        (["--out", str(Path(__file__) / "runs")], "Not a directory"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

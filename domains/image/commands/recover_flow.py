@@ -142,6 +142,13 @@ class RecoverFlow:
             raise ValueError(f"unknown precision {self.precision!r}; expected bf16 or fp32")
         if self.threads < 0:
             raise ValueError(f"--threads must be at least 0, got {self.threads}")
+        settings = self.settings
+        least = min(settings.steps, settings.levels, settings.walk, settings.moves)
+        if settings.members < 4 or least < 1 or self.workers < 1:
+            raise ValueError(
+                f"give at least 4 members and 1 step, level, denoising step, move and worker, got "
+                f"{settings} and {self.workers} workers"
+            )
         if self.count < 1 or self.time <= 0 or min(self.noise, default=0) <= 0:
             raise ValueError(
                 f"give at least 1 field, a time and noises above 0, got {self.count}, {self.time} "

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from domains.image.flow.fields import FieldConfig, cached
 from domains.image.flow.train import FlowTraining, held_out_loss, run_training, ship
+from guided.results import require_writable
 from guided.train import TrainState
 
 
@@ -34,8 +35,10 @@ class TrainFlow:
         """Simulate, train, then write the model.
 
         Raises:
-            ValueError: for a model of another size than the fields.
+            ValueError: for a model of another size than the fields, or folders that cannot be
+                written.
         """
+        require_writable(self.out / "training.json", self.cache / "fields")
         config = self.config
         if config.model.size != config.fields.size:
             raise ValueError(
