@@ -9,7 +9,13 @@ import torch
 from guided import DDIM, Counted, DPMpp2M, FunctionEnergy, Rng, VPLinear
 from guided.exact import Mixture, QuadraticEnergy
 from guided.guidance import SMC, TemperedSMC, Waltz
-from guided.guidance.particles import bennett, effective_size, next_temperature, systematic
+from guided.guidance.particles import (
+    along_main_axis,
+    bennett,
+    effective_size,
+    next_temperature,
+    systematic,
+)
 from guided.schedule import karras, uniform
 
 PRIOR = Mixture(
@@ -57,6 +63,22 @@ def test_systematic_resampling_is_unbiased() -> None:
         for seed in range(2000)
     )
     torch.testing.assert_close(counts.double() / 8000, weights, rtol=0, atol=0.008)
+
+
+def test_resampling_along_the_main_axis_keeps_the_shares_of_modes() -> None:
+    """Of two modes far apart; in an order by chance their shares would be as noisy as counts."""
+    x = torch.cat([Rng(0).normal((500, 3), torch.float64)] * 2)
+    x[500:, 1] += 20
+    x = x[torch.randperm(1000, generator=torch.Generator().manual_seed(0))]
+    far = x[:, 1] > 10
+    weights = -x[:, 0].square()[None]
+    share = float(weights.softmax(1)[0, far].sum())
+    order = along_main_axis(x)
+    assert far[order].long().diff().abs().sum() == 1  # all of one, then all of the other
+    for seed in range(5):
+        chosen = order[systematic(weights[:, order], Rng(seed), 200)]
+        assert abs(float(far[chosen].double().mean()) - share) <= 1 / 200 + 1e-9
+    assert torch.equal(along_main_axis(torch.ones(4, 2)), torch.arange(4))
 
 
 def test_the_next_temperature_keeps_the_share() -> None:

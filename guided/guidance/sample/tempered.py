@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from guided.guidance.particles import bennett, effective_size, next_temperature, systematic
+from guided.guidance.particles import (
+    along_main_axis,
+    bennett,
+    effective_size,
+    next_temperature,
+    systematic,
+)
 from guided.guidance.sample.waltz import Chain, Waltz
 from guided.rng import Rng
 
@@ -53,13 +59,13 @@ class TemperedSMC:
     r"""Moves a population from the prior to :math:`p(x_0) e^{-E(x_0)}` through temperatures.
 
     Every temperature is the highest that keeps the effective size above a share of K; there the
-    particles are resampled and moved by :class:`Waltz`. The first temperature chooses from all
-    draws of the prior, of which there may be many more than K: that many make the first step long
-    and precise, at no cost in moves. When beta is 1, the moves left in the budget are spent there;
-    where the budget nears its end before, temperatures get fewer moves, and the last one is 1, with
-    a warning if that costs most particles.
-    Converges to the posterior, and log_z to the log evidence, as K grows, if the moves are exact;
-    no gradient and no tuning per problem is involved.
+    particles are resampled, in order along their main axis, and moved by :class:`Waltz`. The first
+    temperature chooses from all draws of the prior, of which there may be many more than K: that
+    many make the first step long and precise, at no cost in moves. When beta is 1, the moves left
+    in the budget are spent there; where the budget nears its end before, temperatures get fewer
+    moves, and the last one is 1, with a warning if that costs most particles. Converges to the
+    posterior, and log_z to the log evidence, as K grows, if the moves are exact; no gradient and no
+    tuning per problem is involved.
 
     Costs one evaluation of the energy per draw of the prior, and one with ``waltz.steps`` network
     calls per particle and move. Half the budget spent on draws of the prior is a good default.
@@ -120,7 +126,7 @@ class TemperedSMC:
         while sweeps < self.sweeps:
             left = self.sweeps - sweeps
             last = self._moves(left) == left
-            beta, effective, survivors = self._cooled(chain.energy, trace[-1].beta, last, rng)
+            beta, effective, survivors = self._cooled(chain, trace[-1].beta, last, rng)
             chain = chain.take(survivors)
             trace.append(Visit(beta, []))
             for _ in range(left if beta == 1 else self._moves(left)):
@@ -142,16 +148,17 @@ class TemperedSMC:
         return min(self.moves, max(1, left // 4))
 
     def _cooled(
-        self, energy: Tensor, beta: float, last: bool, rng: Rng
+        self, chain: Chain, beta: float, last: bool, rng: Rng
     ) -> tuple[float, float, Tensor]:
         """Return a higher beta, the effective size there, and the particles that survive."""
-        energy = energy.double().nan_to_num(nan=math.inf, posinf=math.inf)[None]
+        energy = chain.energy.double().nan_to_num(nan=math.inf, posinf=math.inf)[None]
         if not bool((energy < math.inf).any()):
             raise FloatingPointError("no particle has a finite energy; give more particles")
         least = self.share * min(energy.shape[1], AT_FIRST * self.particles)
         higher = 1.0 if last else next_temperature(energy, beta, least / energy.shape[1])
         log_weights = -(higher - beta) * energy
-        survivors = systematic(log_weights, rng, self.particles)
+        order = along_main_axis(chain.x0)
+        survivors = order[systematic(log_weights[:, order], rng, self.particles)]
         effective = float(effective_size(log_weights))
         if last and effective < least / 2:
             warnings.warn(
