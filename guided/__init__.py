@@ -23,6 +23,7 @@ from guided.denoiser import (
 from guided.energy import Decoded, Energy, FunctionEnergy, Sliced, WeightedSum
 from guided.guidance import CFG, DPG, SCG, TDS, BestOfN, Between, ClassifierGuidance, Contrast
 from guided.operator import Likelihood, Operator, Simulator
+from guided.program import Program
 from guided.rng import Rng
 from guided.sampler import Gaussian, Sampler, State, StepWrapper
 from guided.samplers import DDIM, DDPM, DPMpp2M, Heun
@@ -59,6 +60,7 @@ __all__ = [
     "NetDenoiser",
     "Operator",
     "Prediction",
+    "Program",
     "RectifiedFlow",
     "Rng",
     "Sampler",
