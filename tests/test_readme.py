@@ -26,6 +26,15 @@ def test_guiding_a_model_in_ten_lines() -> None:
     assert abs(y - 1) < 0.3
 
 
+def test_inverting_a_simulator() -> None:
+    """It prints what the comment says: near (1.79, 0.60)."""
+    printed = run(next(block for block in BLOCKS if "Simulator" in block))
+    x, y, log_z = (float(number) for number in re.findall(r"-?\d+\.\d+", printed))
+    assert abs(x - 1.79) < 0.1
+    assert abs(y - 0.60) < 0.1
+    assert log_z < 0
+
+
 @pytest.mark.slow
 def test_music_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
