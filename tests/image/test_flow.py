@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from domains.image.flow.fields import FieldConfig, cached, simulated, transformed
+from domains.image.flow.fields import (
+    FieldConfig,
+    cached,
+    held_out_fields,
+    simulated,
+    transformed,
+)
 from domains.image.flow.inverse import EVERY, METHODS, Setting, Settings, measured, scores
 from domains.image.flow.model import ModelConfig, build, load_model, save_model
 from domains.image.flow.solver import KolmogorovFlow
@@ -94,6 +100,17 @@ def test_snapshots_are_cached_and_splits_differ(tmp_path) -> None:
     assert (cached(config, "test", tmp_path) - first).abs().max() > 0.1
     with pytest.raises(ValueError, match="unknown split"):
         simulated(config, "validation")
+
+
+def test_held_out_fields_are_of_test_flows_at_times_of_their_own() -> None:
+    config = FieldConfig(size=16, trajectories=6, burn_in=1.0, snapshots=3)
+    fields, flows = held_out_fields(config), simulated(config, "test").unflatten(0, (6, 3))
+    times = [
+        (flow == one).all(-1).all(-1).nonzero().item()
+        for flow, one in zip(flows, fields, strict=True)
+    ]
+    assert len(set(times)) > 1
+    assert torch.equal(fields, held_out_fields(config))
 
 
 @pytest.mark.parametrize("name", METHODS)

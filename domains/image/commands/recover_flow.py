@@ -11,7 +11,7 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from domains.image.flow.fields import FieldConfig, simulated
+from domains.image.flow.fields import FieldConfig, held_out_fields
 from domains.image.flow.inverse import (
     METHODS,
     Measurement,
@@ -71,11 +71,10 @@ class RecoverFlow:
         denoiser, config = load_model(self.checkpoint)
         prior: Denoiser = Autocast(denoiser) if self.precision == "bf16" else denoiser
         count = 1 if self.quick else self.count
-        burn_in = 2.0 if self.quick else 20.0
-        flows = FieldConfig(
-            size=config.size, trajectories=count, snapshots=1, burn_in=burn_in, seed=self.seed
-        )
-        truths = simulated(flows, "test")[:, None] / config.std
+        flows = FieldConfig(size=config.size, trajectories=count, seed=self.seed)
+        if self.quick:
+            flows = replace(flows, burn_in=2.0, snapshots=1)
+        truths = held_out_fields(flows)[:, None] / config.std
         began, rows = time.perf_counter(), []
         for noise in self.noise:
             rows += self._recovered(prior, truths, config.std, noise)

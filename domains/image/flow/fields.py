@@ -31,7 +31,7 @@ class FieldConfig:
     trajectories: int = 256
     """Independent flows."""
     burn_in: float = 20.0
-    """Time before the first snapshot: the flow forgets its start."""
+    """Time before the first snapshot. The start is forgotten; the energy settles by time 50."""
     snapshots: int = 32
     """Fields taken from each flow."""
     spacing: float = 1.5
@@ -68,6 +68,17 @@ def simulated(
                 progress(len(w))
         parts.append(torch.stack(taken, 1).flatten(0, 1))
     return torch.cat(parts)
+
+
+def held_out_fields(config: FieldConfig) -> Tensor:
+    """Return a snapshot of every test flow (trajectories, size, size), each of a random time.
+
+    So they follow the law of the training snapshots, which changes while the energy settles.
+    """
+    flows = simulated(config, "test").unflatten(0, (config.trajectories, config.snapshots))
+    rng = Rng(stream_seed(config.seed, len(SPLITS), config.size))
+    drawn = rng.integers(0, config.snapshots, (config.trajectories,))
+    return flows[torch.arange(config.trajectories), drawn]
 
 
 def cached(
