@@ -14,6 +14,7 @@ from tqdm import tqdm
 from domains.image.flow.fields import FieldConfig, held_out_fields
 from domains.image.flow.inverse import (
     METHODS,
+    STARTS,
     Measurement,
     Setting,
     Settings,
@@ -119,7 +120,7 @@ class RecoverFlow:
         if self.quick:
             settings = replace(settings, members=8, steps=4, levels=3, moves=2, walk=3)
         measurement = self._measured(truth, std, noise, index)
-        rng = stream(self.seed, index, 1 + sum(name.encode()))
+        rng = stream(self.seed, index, 1 + sum(STARTS.get(name, name).encode()))
         began = time.perf_counter()
         members = truth[None]
         steps = METHODS[name](Setting(prior, measurement, settings, rng))

@@ -54,7 +54,7 @@ class Settings:
     walk: int = 10
     """Denoising steps of a level."""
     moves: int = 40
-    """Moves of the Waltz after it, of 6 denoising steps each."""
+    """Moves of the Waltz after it, of 12 denoising steps each."""
 
 
 def measured(
@@ -171,7 +171,7 @@ def denoised_eki(given: Setting) -> Iterator[Tensor]:
         DPMpp2M(given.denoiser, eta=1.0),
         given.measurement.operator,
         levels=settings.levels,
-        low=0.15,
+        low=0.4,
         steps=settings.walk,
         sigma_min=SIGMA_MIN,
     )
@@ -184,7 +184,7 @@ def waltz(given: Setting) -> Iterator[Tensor]:
         yield x
     sampler = DPMpp2M(given.denoiser, eta=1.0)
     operator, settings = given.measurement.operator, given.settings
-    method = KalmanWaltz(sampler, operator, steps=6, sigma_min=SIGMA_MIN, ratio=0.15)
+    method = KalmanWaltz(sampler, operator, steps=12, sigma_min=SIGMA_MIN, ratio=0.15)
     for chain in method.iterate(x, settings.moves, rng=given.rng):
         yield chain.x0
 
@@ -197,6 +197,7 @@ METHODS: dict[str, Callable[[Setting], Iterator[Tensor]]] = {
     "denoised EKI": denoised_eki,
     "+ Waltz": waltz,
 }
+STARTS = {"+ Waltz": "denoised EKI"}  # whose ensemble a method moves on from: the same draws
 
 
 def scores(members: Tensor, truth: Tensor) -> dict[str, float]:
