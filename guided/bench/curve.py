@@ -31,8 +31,9 @@ def error_against_budget(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes.set_title(f"{name}, noise x {noise:g}", fontsize=10)
         axes.axhline(1.0, color="black", linewidth=1, linestyle=":")
         axes.text(0.02, 1.02, "exact draws", transform=axes.get_yaxis_transform(), fontsize=7)
-        if index == 0:
-            axes.legend(fontsize=7)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    columns = min(7, len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=7)
     figure.savefig(path, format="png")
 
 
