@@ -8,7 +8,7 @@ class Covariances:
     r"""Covariances between members (J, D) and their outputs (J, m), with sampling errors removed.
 
     The square of a sample correlation r exceeds that of the true one by about
-    :math:`(1 - r^2)^2 / (J - 1)`; every correlation is shortened by the root-free factor
+    :math:`(1 - r^2)^2 / (J - 1)`; every correlation is shortened by the factor
     :math:`\max(0, 1 - (1 - r^2)^2 / ((J - 1) r^2))`. What a few members correlate by chance goes,
     and the rank of the covariances is no longer bounded by J. Costs memory of D m numbers.
 

@@ -125,8 +125,7 @@ class TemperedSMC:
         yield Population(chain, 0.0, 0.0, float(len(x)), sweeps, 0.0)
         while sweeps < self.sweeps:
             left = self.sweeps - sweeps
-            last = self._moves(left) == left
-            beta, effective, survivors = self._cooled(chain, trace[-1].beta, last, rng)
+            beta, effective, survivors = self._cooled(chain, trace[-1].beta, left == 1, rng)
             chain = chain.take(survivors)
             trace.append(Visit(beta, []))
             for _ in range(left if beta == 1 else self._moves(left)):
