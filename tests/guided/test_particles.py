@@ -2,13 +2,24 @@
 
 import math
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
 
-from guided import DDIM, Counted, DPMpp2M, FunctionEnergy, Rng, VPLinear
+from guided import (
+    DDIM,
+    Counted,
+    DPMpp2M,
+    FunctionEnergy,
+    Level,
+    Operator,
+    Prediction,
+    Rng,
+    VPLinear,
+)
 from guided.exact import Mixture, QuadraticEnergy
-from guided.guidance import SMC, TemperedSMC, Waltz
+from guided.guidance import SMC, KalmanWaltz, TemperedSMC, Waltz
 from guided.guidance.particles import (
     along_main_axis,
     bennett,
@@ -17,6 +28,7 @@ from guided.guidance.particles import (
     systematic,
 )
 from guided.schedule import karras, uniform
+from tests.guided.registry import Toy
 
 PRIOR = Mixture(
     torch.tensor([0.3, 0.7]).double(),
@@ -238,5 +250,27 @@ def test_the_end_of_a_budget_gives_temperatures_fewer_moves() -> None:
     method = TemperedSMC(Waltz(sampler(), sharp, steps=5), 64, sweeps=30, moves=8)
     x = Rng(0).normal((64, 2), torch.float64)
     moves = Counter(p.beta for p in method.iterate(x, grid(5), rng=Rng(0)) if 0 < p.beta < 1)
-    spent = list(moves.values())
-    assert spent[0] > spent[-1] >= 1
+    left = 29
+    for spent in moves.values():
+        assert spent == min(8, max(1, left // 4))
+        left -= spent
+    assert spent == 1 and left < 8
+
+
+def test_a_condition_is_that_of_all_starts_however_many() -> None:
+    """A tree of K rows, with more starts than that, and for the halves of an ensemble."""
+    cond = {"class": (torch.full((8,), 0.5),)}
+
+    class Told(Toy):
+        def forward(self, x: torch.Tensor, level: Level, cond: Any = None) -> Prediction:
+            assert len(cond["class"][0]) == len(x)
+            return super().forward(x, level, cond["class"][0])
+
+    walk = DPMpp2M(Told(VPLinear()), eta=1.0)
+    operator = Operator(lambda x: x[:, :1], torch.tensor([[0.3]]), 1.0)
+    start = Rng(0).normal((24, 2))
+    population = TemperedSMC(Waltz(walk, operator, steps=3), 8, sweeps=8).sample(
+        start, grid(4), cond, rng=Rng(1)
+    )
+    x = KalmanWaltz(walk, operator, steps=3).sample(population.chain.x0, 3, cond, rng=Rng(2))
+    assert x.shape == (8, 2)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from guided.cond import take
 from guided.guidance.sample.waltz import Chain, Waltz
 from guided.operator import Likelihood, Operator
 from guided.rng import Rng
@@ -138,8 +139,7 @@ class KalmanWaltz(Waltz):
         here = gain(out).unflatten(1, x0.shape[1:])
         noise = ratio * rng.normal(x0.shape, x0.dtype, x0.device)
         z = x0 + here + noise
-        cond = None if cond is None else cond[mine]
-        proposed = self.denoised(z, ratio, cond, rng)
+        proposed = self.denoised(z, ratio, take(cond, mine), rng)
         proposed_out = self.operator(proposed)
         energy = -self.operator.log_likelihood(proposed_out)
         log_odds = beta * (chain.energy[mine] - energy).double()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from guided.cond import take
 from guided.guidance.particles import (
     along_main_axis,
     bennett,
@@ -109,7 +110,7 @@ class TemperedSMC:
             x: x_T (N, ...), N at least K: starts of draws from the prior, of which the first
                 temperature leaves K. More draws find rare modes and sharpen log_z.
             times: decreasing times of the prior's draw.
-            cond: of all particles, any tree of tensors with leading axis K.
+            cond: the same for all particles, any tree of tensors with leading axis K.
             rng: the source of all randomness.
 
         Raises:
@@ -118,8 +119,9 @@ class TemperedSMC:
         """
         if len(x) < self.particles:
             raise ValueError(f"got {len(x)} starts for {self.particles} particles; give as many")
-        x0 = self.waltz.sampler.sample(x, times, cond, rng=rng)
-        chain = self.waltz.start(x0, cond)
+        every = take(cond, torch.arange(len(x)) % self.particles)
+        x0 = self.waltz.sampler.sample(x, times, every, rng=rng)
+        chain = self.waltz.start(x0, every)
         trace = [Visit(0.0, [chain.energy])]
         sweeps = -(-len(x) // self.particles)
         yield Population(chain, 0.0, 0.0, float(len(x)), sweeps, 0.0)
