@@ -151,7 +151,7 @@ class Ensemble:
                 )
             if row["overhead"] is not None:
                 worst[name] = row["overhead"]
-            yield {"method": name, **row}
+            yield row
         if worst and not self.quick:
             name = max(worst, key=worst.__getitem__)
             verdict = "kept  " if worst[name] <= MOST else "MISSED"

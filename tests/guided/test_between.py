@@ -40,6 +40,7 @@ def test_a_method_that_remembers_can_be_limited(method: type[StepWrapper]) -> No
     assert middle.isfinite().all()
     assert not torch.equal(middle, whole) and not torch.equal(middle, run(sampler))
     assert torch.equal(run(Between(method(sampler, OPERATOR))), whole)
+    assert torch.equal(run(Between(method(sampler, OPERATOR), low=1.0, high=1.0)), run(sampler))
     # Above the interval and below it steps are the sampler's own, of second order as ever.
     *_, last = Between(method(sampler, OPERATOR), low=0.3).iterate(
         sampler.initial((8, 2), TIMES, Rng(0)), TIMES, rng=Rng(1)

@@ -1,6 +1,7 @@
 """``guided-image`` as a user runs it: every command, and every mistake in one sentence."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import torch
 
 from domains.image.cli import main
 from domains.image.flow.inverse import METHODS
+from tests.commands import refused
 
+fails = partial(refused, main)
 SMALL = [
     *("--model.size", "16", "--fields.size", "16", "--model.patch", "2"),
     *("--model.widths", "8", "8", "--model.depth", "1"),
@@ -27,17 +30,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("flow")
     main(train(folder))
     return folder / "run" / "model"
-
-
-def fails(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a command that must fail; return its one sentence."""
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    message = str(stopped.value.code)
-    assert stopped.value.code not in (0, None)
-    assert "\n" not in message.strip(), message
-    assert "Traceback" not in message + capsys.readouterr().err
-    return message
 
 
 def test_train_resumes_and_finds_itself_finished(tmp_path: Path) -> None:

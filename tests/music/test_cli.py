@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from domains.music.cli import main
 from domains.music.midi import read_midi
 from domains.music.model import SHIPPED
 from domains.music.roll import Grid
+from tests.commands import refused
 from tests.music.test_codec import random_roll
 
+fails = partial(refused, main)
 FAST = ["--steps", "3", "--candidates", "2", "--no-sound"]
 
 
@@ -24,17 +27,6 @@ def song(tmp_path: Path) -> Path:
     path = tmp_path / "song.mid"
     random_roll(1, 16 * 10).to_midi(path)
     return path
-
-
-def fails(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a command that must fail; return its one sentence."""
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    message = str(stopped.value.code)
-    assert stopped.value.code not in (0, None)
-    assert "\n" not in message.strip(), message
-    assert "Traceback" not in message + capsys.readouterr().err
-    return message
 
 
 def test_generate_writes_midi_picture_sound_and_report(tmp_path: Path) -> None:

@@ -117,12 +117,21 @@ class Later:
 
 @dataclass(frozen=True)
 class Setting:
-    """One inverse problem: a field, what is measured of it, and a prior."""
+    """One inverse problem: a field, what is measured of it, and a prior.
+
+    Args:
+        denoiser: the prior.
+        measurement: what is known.
+        settings: how to recover.
+        rng: all randomness; a method that moves on from another one goes on with its stream.
+        found: the ensemble to move on from, of :data:`STARTS`; None where it is not at hand.
+    """
 
     denoiser: Denoiser
     measurement: Measurement
     settings: Settings
     rng: Rng
+    found: Tensor | None = None
     times: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -179,9 +188,10 @@ def denoised_eki(given: Setting) -> Iterator[Tensor]:
 
 
 def waltz(given: Setting) -> Iterator[Tensor]:
-    """Move on from there by the Waltz with a Kalman drift, whose moves are exact."""
-    for x in denoised_eki(given):
-        yield x
+    """Move on from the denoised EKI by the Waltz with a Kalman drift, whose moves are exact."""
+    x = given.found
+    if x is None:
+        *_, x = denoised_eki(given)
     sampler = DPMpp2M(given.denoiser, eta=1.0)
     operator, settings = given.measurement.operator, given.settings
     method = KalmanWaltz(sampler, operator, steps=12, sigma_min=SIGMA_MIN, ratio=0.15)

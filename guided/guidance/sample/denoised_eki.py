@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from guided.guidance.sample.eki import EKI
+from guided.guidance.sample.walk import require_stochastic, walked_back
 from guided.operator import Operator
 from guided.rng import Rng
 from guided.sampler import Sampler
-from guided.schedule import log_snr
 
 
 class DenoisedEKI(EKI):
@@ -65,11 +65,7 @@ class DenoisedEKI(EKI):
         corrected: bool = True,
     ) -> None:
         super().__init__(operator, corrected=corrected)
-        if not sampler.stochastic:
-            raise ValueError(
-                f"DenoisedEKI draws from p(x0 | x_t) and needs a stochastic sampler, got a "
-                f"deterministic {type(sampler).__name__}; use one with eta=1"
-            )
+        require_stochastic(self, sampler)
         if min(levels, steps) < 1 or not 0 < sigma_min < low <= high:
             raise ValueError(
                 f"DenoisedEKI needs levels, steps >= 1 and 0 < sigma_min < low <= high, got "
@@ -88,7 +84,6 @@ class DenoisedEKI(EKI):
         if len(x0) < 2:
             raise ValueError("DenoisedEKI learns from an ensemble and needs 2 members, got 1")
         shape, variance, told = x0.shape, float(x0.var(0).mean()), 0.0
-        schedule = self.sampler.denoiser.schedule
         for level in range(self.levels):
             rho = self.high * (self.low / self.high) ** (level / max(self.levels - 1, 1))
             forgotten = rho**2 / (variance + rho**2)
@@ -98,9 +93,7 @@ class DenoisedEKI(EKI):
             z = self._moved(x0.flatten(1), residual, h, rng).reshape(shape)
             told = (told + h) * (1 - forgotten)
             z = torch.add(z, rng.normal(shape, z.dtype, z.device), alpha=rho)
-            times = log_snr(schedule, self.steps, self.sigma_min, rho)
-            start = schedule.level(times[0]).alpha * z
-            x0 = self.sampler.sample(start, times, cond, rng=rng)
+            x0 = walked_back(self.sampler, z, rho, self.steps, self.sigma_min, cond, rng)
             yield x0
 
     def sample(self, x0: Tensor, cond: Any = None, *, rng: Rng) -> Tensor:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from guided.guidance.particles import systematic
+from guided.guidance.sample.walk import require_stochastic, walked_back
 from guided.guidance.slope import Coupled, fitted
 from guided.operator import Operator
 from guided.rng import Rng
 from guided.sampler import Sampler
-from guided.schedule import log_snr
 
 GAIN = 0.5  # of the search for the length of a step, in its log a unit of acceptance
 ACCEPTANCE = 0.5  # to aim at
@@ -93,11 +93,7 @@ class SplitGibbs:
         sigma_min: float = 0.005,
         corrected: bool = True,
     ) -> None:
-        if not sampler.stochastic:
-            raise ValueError(
-                f"SplitGibbs draws from p(x0 | x_t) and needs a stochastic sampler, got a "
-                f"deterministic {type(sampler).__name__}; use one with eta=1"
-            )
+        require_stochastic(self, sampler)
         if len(operator.y) != 1:
             raise ValueError(
                 f"SplitGibbs takes one problem, got {len(operator.y)}; run it once a row of y"
@@ -175,9 +171,7 @@ class SplitGibbs:
         return (self.operator(x0).to(x0) - self.operator.y.to(x0)) / noise
 
     def _denoised(self, z: Tensor, rho: float, cond: Any, rng: Rng) -> Tensor:
-        schedule = self.sampler.denoiser.schedule
-        times = log_snr(schedule, self.steps, self.sigma_min, rho)
-        return self.sampler.sample(schedule.level(times[0]).alpha * z, times, cond, rng=rng)
+        return walked_back(self.sampler, z, rho, self.steps, self.sigma_min, cond, rng)
 
     def _rho(self, level: int) -> float:
         return self.high * (self.low / self.high) ** (level / max(self.levels - 1, 1))

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from guided.energy import Energy
+from guided.guidance.sample.walk import require_stochastic, walked_back
 from guided.operator import Operator, as_energy
 from guided.rng import Rng
 from guided.sampler import Sampler
-from guided.schedule import log_snr
 
 MOST = 50.0  # noise-to-signal ratio at which standardised data is forgotten
 SPREAD = 0.5  # of the noise of a move around its centre, in log(sigma / alpha)
@@ -92,11 +92,7 @@ class Waltz:
         ratio: float = 1.0,
         target: float = 0.3,
     ) -> None:
-        if not sampler.stochastic:
-            raise ValueError(
-                f"Waltz draws from p(x0 | x_t) and needs a stochastic sampler, got a deterministic "
-                f"{type(sampler).__name__}; use one with eta=1"
-            )
+        require_stochastic(self, sampler)
         if steps < 1 or not 0 < sigma_min < ratio or not 0 < target < 1:
             raise ValueError(
                 f"Waltz needs steps >= 1, 0 < sigma_min < ratio and target in (0, 1), got "
@@ -119,9 +115,7 @@ class Waltz:
 
     def denoised(self, z: Tensor, ratio: float, cond: Any, rng: Rng) -> Tensor:
         """Return draws of x0 given z = x0 + ratio * noise (B, ...)."""
-        schedule = self.sampler.denoiser.schedule
-        times = log_snr(schedule, self.steps, self.sigma_min, ratio)
-        return self.sampler.sample(schedule.level(times[0]).alpha * z, times, cond, rng=rng)
+        return walked_back(self.sampler, z, ratio, self.steps, self.sigma_min, cond, rng)
 
     def move(self, chain: Chain, cond: Any, rng: Rng, beta: float = 1.0) -> Chain:
         """Return the chain after one move."""
