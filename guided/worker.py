@@ -66,8 +66,8 @@ def _child() -> "Child":
 class Child:
     """A process that evaluates until it dies or is left alone.
 
-    It is no ``multiprocessing`` process, because Dask's workers may not have those. What is unpickled
-    comes through pipes that only this process and its child hold.
+    It is no ``multiprocessing`` process, because Dask's workers may not have those. What is
+    unpickled comes through pipes that only this process and its child hold.
     """
 
     def __init__(self) -> None:
