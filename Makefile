@@ -6,7 +6,7 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
-EXTRAS ?= music,train,dev
+EXTRAS ?= music,rl,train,dev
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -117,10 +117,10 @@ class NetDenoiser(Denoiser):
         _, alpha, sigma = level
         if self.prediction == "edm":
             skip, out, scale = self._edm(level)
-            f = self.net(x * (scale / alpha), self._time(x, level), cond)
+            f = self.output(x * (scale / alpha), level, cond)
             x0 = f * out + x * (skip / alpha)
             return Prediction(x0, (x - alpha * x0) / sigma)
-        out = self.net(x, self._time(x, level), cond)
+        out = self.output(x, level, cond)
         if self.prediction == "eps":
             return Prediction(_mixed(1 / alpha, x, -sigma / alpha, out), out)
         if self.prediction == "x0":
@@ -133,6 +133,10 @@ class NetDenoiser(Denoiser):
         return Prediction(
             _mixed(1 / norm, x, -sigma / norm, out), _mixed(1 / norm, x, alpha / norm, out)
         )
+
+    def output(self, x: Tensor, level: Level, cond: Any = None) -> Tensor:
+        """Call the network on x (B, ...), scaled for it, at a level."""
+        return self.net(x, self._time(x, level), cond)
 
     def loss(self, x0: Tensor, cond: Any, rng: Rng, weight: Tensor | None = None) -> Tensor:
         """Return the training loss of every sample at a random level.
@@ -161,7 +165,7 @@ class NetDenoiser(Denoiser):
             "edm": lambda: self._edm_target(x, x0, level),
         }[self.prediction]()
         scaled = x * (self._edm(level)[2] / alpha) if self.prediction == "edm" else x
-        error = (self.net(scaled, self._time(x, level), cond) - target).square()
+        error = (self.output(scaled, level, cond) - target).square()
         if weight is not None:
             error = error * weight
         return error.flatten(1).mean(1)
@@ -182,9 +186,7 @@ class NetDenoiser(Denoiser):
         if self.prediction == "edm":
             ratio = level.noise_to_signal
             value = 0.25 * (ratio.log() if isinstance(ratio, Tensor) else math.log(ratio))
-        if isinstance(value, Tensor) and value.ndim:
-            return value.reshape(len(x)).to(x)
-        return torch.full((len(x),), float(value), dtype=x.dtype, device=x.device)
+        return per_sample(value, x)
 
     def _edm(self, level: Level) -> tuple[Any, Any, Any]:
         ratio, d2 = level.noise_to_signal, self.sigma_data**2
@@ -269,6 +271,13 @@ class Autocast(DenoiserWrapper):
         with torch.autocast(x.device.type, self.dtype):
             x0, eps = self.denoiser(x, level, cond)
         return Prediction(x0.to(x), eps.to(x))
+
+
+def per_sample(value: Any, x: Tensor) -> Tensor:
+    """Return a time as (B,) in the type of x (B, ...): a number, or a tensor of B elements."""
+    if isinstance(value, Tensor) and value.ndim:
+        return value.reshape(len(x)).to(x)
+    return torch.full((len(x),), float(value), dtype=x.dtype, device=x.device)
 
 
 def _mixed(a: Any, x: Tensor, b: Any, y: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Guidance methods, one a file, sorted by the function they wrap: denoise, step or sample."""
 
 from guided.guidance.between import Between
+from guided.guidance.denoise.cep import CEP, EnergyNet, HoistedEnergy, cep_loss
 from guided.guidance.denoise.cfg import CFG
 from guided.guidance.denoise.classifier import ClassifierGuidance, NoisyEnergy
 from guided.guidance.denoise.contrast import Contrast
@@ -24,6 +25,7 @@ from guided.guidance.step.tds import TDS
 from guided.guidance.step.zeroth import ZeroOrderDPS
 
 __all__ = [
+    "CEP",
     "CFG",
     "CPS",
     "DPG",
@@ -40,7 +42,9 @@ __all__ = [
     "Contrast",
     "DenoisedEKI",
     "EnKG",
+    "EnergyNet",
     "FKSteering",
+    "HoistedEnergy",
     "KalmanWaltz",
     "NoisyEnergy",
     "Replace",
@@ -48,4 +52,5 @@ __all__ = [
     "TemperedSMC",
     "Waltz",
     "ZeroOrderDPS",
+    "cep_loss",
 ]

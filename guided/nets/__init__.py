@@ -3,7 +3,17 @@
 from guided.nets.attention import AttentionControl, attend
 from guided.nets.embed import FourierTime
 from guided.nets.mlp import MLP
+from guided.nets.residual import ResidualMLP, ScalarMLP
 from guided.nets.transformer import Transformer
 from guided.nets.unet import UNet
 
-__all__ = ["MLP", "AttentionControl", "FourierTime", "Transformer", "UNet", "attend"]
+__all__ = [
+    "MLP",
+    "AttentionControl",
+    "FourierTime",
+    "ResidualMLP",
+    "ScalarMLP",
+    "Transformer",
+    "UNet",
+    "attend",
+]

@@ -1,0 +1,1 @@
+"""Offline reinforcement learning: diffusion policies, guided exactly by their critics."""

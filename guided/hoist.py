@@ -1,0 +1,88 @@
+"""What does not depend on x_t is computed once a run: embeddings of the time grid, conditions.
+
+For networks whose ``forward(x, time, cond)`` is ``body(x, embed_time(time) + embed_cond(cond))``,
+such as :class:`guided.nets.ResidualMLP`. A hoisted denoiser expects the *embedded* condition, which
+``embed`` returns; where several networks serve one run, ``cond`` is a dict with an entry for each.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guided.denoiser import NetDenoiser, per_sample
+from guided.schedule import Level
+
+
+class TimeTable:
+    """Embeddings of the times of a grid, each (1, width), found by the float t.
+
+    Args:
+        net: has ``embed_time``; its weights must not change from here on.
+        times: the grid.
+    """
+
+    def __init__(self, net: nn.Module, times: Iterable[float]) -> None:
+        embed_time: Any = net.embed_time
+        first = next(net.parameters())
+        with torch.no_grad():
+            grid = [float(t) for t in times]
+            rows = embed_time(torch.tensor(grid, dtype=first.dtype, device=first.device))
+        self._embed_time = embed_time
+        self._rows = {t: rows[i : i + 1] for i, t in enumerate(grid)}
+
+    def __call__(self, x: Tensor, level: Level) -> Tensor:
+        """Return the embedding, (1, width) for a time of the grid, else (B, width)."""
+        if isinstance(level.t, float) and level.t in self._rows:
+            return self._rows[level.t]
+        return self._embed_time(per_sample(level.t, x))
+
+
+class HoistedDenoiser(NetDenoiser):
+    """A denoiser that looks its time embeddings up and is given embedded conditions.
+
+    Args:
+        denoiser: of frozen weights, shared, not copied. Any prediction but ``edm``.
+        times: the grid of the runs; other times cost an embedding a call.
+        part: the entry of ``cond`` that is this network's; None = ``cond`` itself.
+
+    Raises:
+        TypeError: for a network without ``embed_time``, ``embed_cond`` and ``body``.
+        ValueError: for an ``edm`` denoiser.
+    """
+
+    def __init__(
+        self, denoiser: NetDenoiser, times: Iterable[float], part: str | None = None
+    ) -> None:
+        require_hoistable(denoiser.net)
+        if denoiser.prediction == "edm":
+            raise ValueError("HoistedDenoiser does not scale inputs as 'edm' does; use another one")
+        super().__init__(denoiser.net, denoiser.schedule, denoiser.prediction)
+        self.part = part
+        self.table = TimeTable(denoiser.net, times)
+
+    def embed(self, cond: Tensor) -> Tensor:
+        """Return what this denoiser expects as condition, (B, width), for a raw one."""
+        net: Any = self.net
+        return net.embed_cond(cond)
+
+    def output(self, x: Tensor, level: Level, cond: Any = None) -> Tensor:
+        """Call the network's body on x (B, ...)."""
+        net: Any = self.net
+        own = cond if self.part is None else cond[self.part]
+        return net.body(x.flatten(1), self.table(x, level) + own).reshape(x.shape)
+
+
+def require_hoistable(net: nn.Module) -> None:
+    """Refuse a network that does not tell its embeddings from its body.
+
+    Raises:
+        TypeError: in words.
+    """
+    missing = [n for n in ("embed_time", "embed_cond", "body") if not hasattr(net, n)]
+    if missing:
+        raise TypeError(
+            f"hoisting needs a network with embed_time, embed_cond and body, got "
+            f"{type(net).__name__} without {', '.join(missing)}; use ResidualMLP or ScalarMLP"
+        )

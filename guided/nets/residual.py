@@ -1,0 +1,190 @@
+"""A residual perceptron whose conditioning is computed apart from its body: actions, states."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from guided.nets.embed import FourierTime
+
+
+class ResidualMLP(nn.Module):
+    r"""Residual blocks of SiLU units on x; time and condition enter every block as one sum.
+
+    .. math:: h \leftarrow h + W'_k\, \mathrm{silu}(W_k\, \mathrm{silu}(h) + a_k(t) + b_k(c))
+
+    The embedding :math:`a(t) + b(c)` does not depend on x, so that a sampling run computes a once
+    for its time grid and b once for its conditions (see :mod:`guided.hoist`).
+
+    Args:
+        dim: numbers in one sample; samples of higher rank are flattened.
+        cond_dim: width of the condition; 0 = none.
+        width: of the hidden layers.
+        depth: residual blocks.
+        time_features: width of the Fourier features of time.
+
+    Source: the blocks of Hansen-Estruch et al. 2023, IDQL, appendix A, without normalisation.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        cond_dim: int = 0,
+        width: int = 256,
+        depth: int = 3,
+        time_features: int = 32,
+    ) -> None:
+        super().__init__()
+        self.dim, self.cond_dim, self.depth = dim, cond_dim, depth
+        self.time = _embedding(FourierTime(time_features), time_features, width, depth * width)
+        self.cond = _embedding(nn.Identity(), cond_dim, width, depth * width) if cond_dim else None
+        self.inlet = nn.Linear(dim, width)
+        self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        self.outlet = nn.Linear(width, dim)
+
+    def embed_time(self, time: Tensor) -> Tensor:
+        """Return a(t), (B, depth width), for times (B,)."""
+        return self.time(time)
+
+    def embed_cond(self, cond: Tensor) -> Tensor:
+        """Return b(c), (B, depth width), for conditions (B, cond_dim).
+
+        Raises:
+            ValueError: for conditions of another width, or a network without one.
+        """
+        return _embedded(self, self.cond, self.cond_dim, cond)
+
+    def body(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Evaluate on x (..., dim), given an embedding that broadcasts to (..., depth width)."""
+        h = self.inlet(x)
+        parts = embedding.chunk(self.depth, -1)
+        for first, second, part in zip(self.first, self.second, parts, strict=True):
+            h = h + second(silu(first(silu(h)) + part))
+        return self.outlet(h)
+
+    def forward(self, x: Tensor, time: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Evaluate the network on x (B, ...), time (B,) and cond (B, cond_dim).
+
+        Raises:
+            ValueError: for another number of inputs, or a condition that is missing or unexpected.
+        """
+        flat = flat_samples(x, self.dim)
+        return self.body(flat, embedding(self, time.to(x.dtype), cond)).reshape(x.shape)
+
+
+class ScalarMLP(nn.Module):
+    r"""One number per sample, f(x, t, c), and its gradient in x without autograd.
+
+    A perceptron of SiLU units; time and condition enter the first layer as a sum.
+
+    Args:
+        dim: numbers in one sample; samples of higher rank are flattened.
+        cond_dim: width of the condition; 0 = none.
+        width: of the hidden layers.
+        depth: hidden layers.
+        time_features: width of the Fourier features of time.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        cond_dim: int = 0,
+        width: int = 256,
+        depth: int = 3,
+        time_features: int = 32,
+    ) -> None:
+        super().__init__()
+        self.dim, self.cond_dim = dim, cond_dim
+        self.time = _embedding(FourierTime(time_features), time_features, width, width)
+        self.cond = _embedding(nn.Identity(), cond_dim, width, width) if cond_dim else None
+        self.inlet = nn.Linear(dim, width)
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
+        self.outlet = nn.Linear(width, 1)
+
+    def embed_time(self, time: Tensor) -> Tensor:
+        """Return the embedding (B, width) of times (B,)."""
+        return self.time(time)
+
+    def embed_cond(self, cond: Tensor) -> Tensor:
+        """Return the embedding (B, width) of conditions (B, cond_dim).
+
+        Raises:
+            ValueError: for conditions of another width, or a network without one.
+        """
+        return _embedded(self, self.cond, self.cond_dim, cond)
+
+    def body(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Return f, (...,), for x (..., dim) and an embedding that broadcasts to (..., width)."""
+        h = silu(self.inlet(x) + embedding)
+        for layer in self.layers:
+            h = silu(layer(h))
+        return self.outlet(h)[..., 0]
+
+    def body_slope(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Return the gradient of :meth:`body` in x (B, dim): two products a layer, no graph."""
+        z = self.inlet(x) + embedding
+        zs = [z]
+        for layer in self.layers:
+            zs.append(z := layer(silu(z)))
+        g = _through_silu(self.outlet.weight.expand(len(x), -1), zs.pop())
+        weights = [layer.get_parameter("weight") for layer in self.layers]
+        for weight in reversed(weights):
+            g = _through_silu(g @ weight, zs.pop())
+        return g @ self.inlet.weight
+
+    def forward(self, x: Tensor, time: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Return f, (B,), for x (B, ...), time (B,) and cond (B, cond_dim).
+
+        Raises:
+            ValueError: for another number of inputs, or a condition that is missing or unexpected.
+        """
+        return self.body(flat_samples(x, self.dim), embedding(self, time.to(x.dtype), cond))
+
+    def slope(self, x: Tensor, time: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Return the gradient of f in x, of the shape of x; arguments as in :meth:`forward`."""
+        flat = flat_samples(x, self.dim)
+        return self.body_slope(flat, embedding(self, time.to(x.dtype), cond)).reshape(x.shape)
+
+
+def embedding(net: ResidualMLP | ScalarMLP, time: Tensor, cond: Tensor | None) -> Tensor:
+    """Return the sum of the embeddings of time (B,) and cond (B, cond_dim).
+
+    Raises:
+        ValueError: for a condition that is missing or unexpected.
+    """
+    if (cond is None) != (net.cond_dim == 0):
+        got = "none" if cond is None else f"one of shape {tuple(cond.shape)}"
+        name = type(net).__name__
+        raise ValueError(f"{name} has cond_dim={net.cond_dim}, but was given as condition: {got}")
+    own = net.embed_time(time)
+    return own if cond is None else own + net.embed_cond(cond.to(own.dtype))
+
+
+def flat_samples(x: Tensor, dim: int) -> Tensor:
+    """Return x (B, ...) as (B, dim).
+
+    Raises:
+        ValueError: for another number of entries a sample.
+    """
+    flat = x.flatten(1)
+    if flat.shape[1] != dim:
+        raise ValueError(f"the network expects {dim} numbers a sample, got x of {tuple(x.shape)}")
+    return flat
+
+
+def _embedding(features: nn.Module, dim_in: int, width: int, dim_out: int) -> nn.Sequential:
+    return nn.Sequential(features, nn.Linear(dim_in, width), nn.SiLU(), nn.Linear(width, dim_out))
+
+
+def _embedded(net: nn.Module, module: nn.Module | None, dim: int, cond: Tensor) -> Tensor:
+    if module is None or cond.shape[-1] != dim:
+        raise ValueError(
+            f"{type(net).__name__} has cond_dim={dim}, but was given a condition of shape "
+            f"{tuple(cond.shape)}"
+        )
+    return module(cond)
+
+
+def _through_silu(g: Tensor, z: Tensor) -> Tensor:
+    """Return g silu'(z), as one operation."""
+    return torch.ops.aten.silu_backward(g, z)
