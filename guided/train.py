@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from guided.checkpoint import CheckpointError
 from guided.cond import tree_map
-from guided.denoiser import NetDenoiser
 from guided.optimizer import OptimizerName, optimizers
 from guided.resume import Line, RunFolder
 from guided.rng import Rng, stream_seed
@@ -99,7 +98,7 @@ class TrainState:
 
 
 def train(
-    denoiser: NetDenoiser,
+    denoiser: nn.Module,
     batch: Batch,
     config: TrainConfig,
     folder: Path | None = None,
@@ -109,7 +108,8 @@ def train(
     """Train in place, yielding a :class:`TrainState` every ``log_every`` steps and at the end.
 
     Args:
-        denoiser: the network, on its device, with its initial weights.
+        denoiser: the module, on its device, with its initial weights: a denoiser, or any other
+            whose ``loss`` is given. Several processes also need its network as ``net``.
         batch: maps (step, generator) to (x0 (B, ...), cond); all its randomness from the generator.
         config: how to train.
         folder: holds the resumable state and ``log.jsonl``; a run of the same config found there is
@@ -123,12 +123,12 @@ def train(
         FloatingPointError: when the loss or the gradient is no longer finite.
     """
     loop = _Loop(denoiser, config, folder, accelerator or _launched())
-    loss = loss or denoiser.loss
+    score: Any = loss or denoiser.loss
     if loop.folder and loop.step == config.steps:
         yield loop.state(loop.folder.last_line(config.steps), saved=True)
     total, count, start = 0.0, 0, time.perf_counter()
     while loop.step < config.steps:
-        total, count = total + loop.advance(batch, loss), count + 1
+        total, count = total + loop.advance(batch, score), count + 1
         last = loop.step == config.steps
         report = last or loop.step % config.log_every == 0
         save = last or loop.step % config.save_every == 0
@@ -147,7 +147,7 @@ class _Loop:
     """The moving parts: weights, optimisers, averages, and their file."""
 
     def __init__(
-        self, denoiser: NetDenoiser, config: TrainConfig, folder: Path | None, accelerator: Any
+        self, denoiser: nn.Module, config: TrainConfig, folder: Path | None, accelerator: Any
     ) -> None:
         self.config, self.accelerator = config, accelerator
         self.norm = self.lr = 0.0
@@ -160,6 +160,8 @@ class _Loop:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
         self.step = 0
         self.ema = {k: v.clone() for k, v in self._weights().items()}
+        # What no gradient moves, such as buffers and target networks, is copied, not averaged.
+        self.moved = {k for k, v in self._module().named_parameters() if v.requires_grad}
         self.weak: dict[str, Tensor] | None = None
         self.folder = RunFolder(folder, asdict(config), writes=not self.rank) if folder else None
         if self.folder and (state := self.folder.load()):
@@ -203,7 +205,7 @@ class _Loop:
         """Fold the new weights into the averages and count the step."""
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         for key, value in self._weights().items():
-            if value.is_floating_point():
+            if key in self.moved:
                 self.ema[key].lerp_(value, 1 - decay)
             else:
                 self.ema[key].copy_(value)
@@ -211,11 +213,14 @@ class _Loop:
         if self.step == self.config.snapshot_at:
             self.weak = {key: value.clone() for key, value in self.ema.items()}
 
-    def _weights(self) -> dict[str, Tensor]:
+    def _module(self) -> nn.Module:
+        """Return the module, or its network alone where several processes share it."""
         if self.accelerator is None:
-            return self.denoiser.state_dict()
-        net = self.accelerator.unwrap_model(self.denoiser.net)
-        return {f"net.{key}": value for key, value in net.state_dict().items()}
+            return self.denoiser
+        return nn.ModuleDict({"net": self.accelerator.unwrap_model(self.denoiser.net)})
+
+    def _weights(self) -> dict[str, Tensor]:
+        return self._module().state_dict()
 
     def _precision(self) -> torch.autocast:
         dtype = torch.float16 if self.config.precision == "fp16" else torch.bfloat16

@@ -1,0 +1,227 @@
+"""Training a guided policy in four resumable stages: behaviour, support actions, critic, energy."""
+
+import json
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from domains.rl.critics.critic import Critic, CriticConfig
+from domains.rl.critics.targets import Targets, targets
+from domains.rl.data.normalise import Normaliser
+from domains.rl.data.offline import OfflineData
+from domains.rl.model import ModelConfig, behaviour, energy, times
+from domains.rl.policy import Networks
+from guided.guidance.denoise.cep import EnergyNet, Target, cep_loss
+from guided.hoist import HoistedDenoiser
+from guided.rng import Rng, stream_seed
+from guided.samplers import DPMpp2M
+from guided.train import TrainConfig, TrainState, train
+
+
+def _loop(**changes: Any) -> Callable[[], TrainConfig]:
+    settings: dict[str, Any] = {"lr": 1e-3, "weight_decay": 0.0, "clip": 10.0, "log_every": 100}
+    return lambda: TrainConfig(**{**settings, "save_every": 2_000, "ema": 0.995, **changes})
+
+
+@dataclass(frozen=True)
+class PolicyTraining:
+    """Everything a training run depends on, but the data."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The architecture."""
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    """How values are learned."""
+    behaviour_loop: TrainConfig = field(default_factory=_loop(steps=20_000, batch=512))
+    """The optimisation of the behaviour's denoiser."""
+    critic_loop: TrainConfig = field(default_factory=_loop(steps=20_000, batch=256))
+    """The optimisation of the critic."""
+    energy_loop: TrainConfig = field(default_factory=_loop(steps=10_000, batch=256))
+    """The optimisation of the energy."""
+    support: int = 16
+    """Actions drawn from the behaviour for every state: the K of the contrast."""
+    support_steps: int = 10
+    """Network calls to draw each."""
+    beta: float = 3.0
+    """Inverse temperature of the energy, E = -beta Q / spread of Q within a state."""
+    target: Target = "self"
+    """What the energy learns by; see ``cep_loss``."""
+    seed: int = 0
+    """Of the initial weights and of all draws; each loop has its own beside it."""
+
+
+class Progress(NamedTuple):
+    """Where a run is: which stage, how much of it is done, and its last loss."""
+
+    stage: str
+    done: int
+    of: int
+    loss: float | None = None
+
+
+class Scaled(NamedTuple):
+    """What the networks see of the data: normalised states (N + E, S), scaled actions (N, A)."""
+
+    states: Tensor
+    actions: Tensor
+    at: Tensor
+
+
+class Run:
+    """One training run in a folder; iterate over :meth:`stages`, then take :attr:`networks`.
+
+    Args:
+        data: logged episodes.
+        config: how to train.
+        folder: of the run; what is found there is continued.
+    """
+
+    def __init__(self, data: OfflineData, config: PolicyTraining, folder: Path) -> None:
+        self.data, self.config, self.folder = data, config, folder
+        self.normaliser = Normaliser.of(data)
+        self.scaled = Scaled(
+            self.normaliser.to_states(data.states),
+            self.normaliser.from_actions(data.actions),
+            data.at,
+        )
+        sizes = data.states.shape[1], data.actions.shape[1]
+        torch.manual_seed(stream_seed(config.seed))
+        self.behaviour = behaviour(config.model, *sizes)
+        self.critic = Critic(*sizes, config.critic)
+        self.energy = energy(config.model, *sizes)
+
+    @property
+    def networks(self) -> Networks:
+        """What the run made so far."""
+        return Networks(
+            self.behaviour, self.normaliser, self.critic, self.energy, self.config.model
+        )
+
+    def stages(self) -> Iterator[Progress]:
+        """Train all stages in turn, yielding where the run is."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        about = {"data": self.data.name, **asdict(self.config)}
+        (self.folder / "training.json").write_text(json.dumps(about, indent=2) + "\n")
+        yield from self.train_behaviour()
+        support = yield from self.draw_support()
+        yield from self.train_critic(support)
+        yield from self.train_energy(support)
+
+    def train_behaviour(self) -> Iterator[Progress]:
+        """Fit the denoiser to the data's actions."""
+        data, loop = self.scaled, self.config.behaviour_loop
+
+        def batch(_: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            i = torch.randint(len(data.actions), (loop.batch,), generator=generator)
+            return data.actions[i], data.states[data.at[i]]
+
+        yield from self._loop("behaviour", self.behaviour, batch, loop, self.behaviour.loss)
+
+    def draw_support(self) -> Generator[Progress, None, Tensor]:
+        """Draw actions from the behaviour for every state once; return them, (N + E, K, A)."""
+        path, count = self.folder / "support.safetensors", self.config.support
+        states = self.scaled.states
+        if path.exists():
+            drawn = load_file(path)["actions"]
+            yield Progress("support", len(states), len(states))
+            return drawn
+        parts = []
+        seed = stream_seed(self.config.seed, 1)
+        for done, part in support_actions(
+            self.behaviour, states, count, self.config.support_steps, seed
+        ):
+            parts.append(part)
+            yield Progress("support", done, len(states))
+        drawn = torch.cat(parts)
+        save_file({"actions": drawn}, path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)
+        return drawn
+
+    def train_critic(self, support: Tensor) -> Iterator[Progress]:
+        """Learn values: first of Monte-Carlo returns, then by the critic's own rule."""
+        data, loop, how = self.scaled, self.config.critic_loop, self.config.critic
+        warm = targets(self.data, how.gamma, None)
+        late = targets(self.data, how.gamma, how.n_step)
+        turn = round(how.warm_up * loop.steps)
+
+        def batch(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+            i = torch.randint(len(data.actions), (loop.batch,), generator=generator)
+            own = critic_batch(data, warm if step < turn else late, i, support)
+            return data.actions[i], own
+
+        yield from self._loop("critic", self.critic, batch, loop, self.critic.loss)
+
+    def train_energy(self, support: Tensor) -> Iterator[Progress]:
+        """Learn the energy of noisy actions by contrast between support actions."""
+        states, loop = self.scaled.states, self.config.energy_loop
+        energies = self.energies(support)
+
+        def batch(_: int, generator: torch.Generator) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+            i = torch.randint(len(states), (loop.batch,), generator=generator)
+            return support[i], (energies[i], states[i])
+
+        def loss(x0: Tensor, pair: tuple[Tensor, Tensor], rng: Rng) -> Tensor:
+            return cep_loss(self.energy, x0, pair[0], pair[1], rng, self.config.target)
+
+        yield from self._loop("energy", self.energy, batch, loop, loss)
+
+    @torch.no_grad()
+    def energies(self, support: Tensor) -> Tensor:
+        """Return E = -beta Q / spread of the support actions, (N + E, K), less its mean."""
+        q = torch.cat(
+            [
+                self.critic.q(s, a)
+                for s, a in zip(self.scaled.states.split(4096), support.split(4096), strict=True)
+            ]
+        )
+        self.critic.spread.copy_(q.std(1).mean())
+        advantage = q - q.mean(1, keepdim=True)
+        return -self.config.beta / self.critic.spread.clamp(min=1e-6) * advantage
+
+    def _loop(
+        self, stage: str, module: nn.Module, batch: Any, loop: TrainConfig, loss: Any
+    ) -> Iterator[Progress]:
+        state: TrainState | None = None
+        for state in train(module, batch, loop, self.folder / stage, loss):
+            yield Progress(stage, state.step, loop.steps, state.loss)
+        assert state is not None
+        module.load_state_dict(state.ema)
+        module.eval()
+
+
+@torch.no_grad()
+def support_actions(
+    denoiser: Any, states: Tensor, count: int, steps: int, seed: int, chunk: int = 2048
+) -> Iterator[tuple[int, Tensor]]:
+    """Draw ``count`` actions of the behaviour for every normalised state, chunk by chunk.
+
+    Yields:
+        States done, and their scaled actions (chunk, count, A).
+    """
+    grid = times(steps)
+    hoisted = HoistedDenoiser(denoiser.eval(), grid)
+    sampler = DPMpp2M(hoisted)
+    for first in range(0, len(states), chunk):
+        part = states[first : first + chunk]
+        rng = Rng(stream_seed(seed, first))
+        cond = hoisted.embed(part).repeat_interleave(count, 0)
+        dim = hoisted.net.dim
+        noise = sampler.initial((len(cond), dim), grid, rng)
+        drawn = sampler.sample(noise, grid, cond, rng=rng).clamp(-1, 1)
+        yield first + len(part), drawn.unflatten(0, (len(part), count))
+
+
+def critic_batch(data: Scaled, own: Targets, i: Tensor, support: Tensor) -> dict[str, Tensor]:
+    """Return the batch of transitions ``i`` as :meth:`Critic.loss` reads it."""
+    reached = own.reached[i]
+    return {
+        "state": data.states[data.at[i]],
+        "reward": own.rewards[i],
+        "discount": own.discounts[i],
+        "reached": data.states[reached],
+        "support": support[reached],
+    }
