@@ -142,6 +142,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         flag = key in ("terminals", "timeouts")
         vector = flag or key == "rewards"
         try:
+            if values.shape[:1] != (count,):
+                raise ValueError
             numbers = values.astype(bool if flag else np.float32)
             arrays[key] = numbers.reshape((count,) if vector else (count, -1))
         except (ValueError, TypeError):
