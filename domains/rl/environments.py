@@ -35,7 +35,7 @@ def make(which: str, **options: Any) -> Any:
             f"install it, or pip install 'guided[rl]'"
         ) from None
     except gymnasium.error.Error as error:
-        hint = "" if robotics() else "; mazes and hands need pip install gymnasium-robotics"
+        hint = "" if robotics() else "; mazes need the packages gymnasium-robotics and mujoco"
         raise ValueError(f"no environment {name} ({_line(error)}){hint}") from None
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(f"cannot make the environment {name} ({_line(error)})") from None
@@ -58,11 +58,13 @@ def register() -> Any:
 
 
 def robotics() -> bool:
-    """Register Gymnasium-Robotics without its notice on stderr; return whether it is installed."""
+    """Register Gymnasium-Robotics without its notice on stderr; return whether it works."""
+    from gymnasium.error import DependencyNotInstalled
+
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             import gymnasium_robotics  # noqa: F401  (importing registers)
-    except ImportError:
+    except (ImportError, DependencyNotInstalled):  # the latter where MuJoCo is missing
         return False
     return True
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +10,10 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from domains.rl import environments
 from domains.rl.collect.presets import PRESETS, Preset
-from domains.rl.collect.recorder import Episode, Size, dataset_path, record
+from domains.rl.collect.recorder import Episode, Size, dataset_path, record, require_free
+from domains.rl.collect.sac import Learned, SacTraining, train_sac
 from guided.results import require_writable, versions, write_json
 
 
@@ -30,12 +32,14 @@ class Collect:
     """So many episodes instead of steps."""
     seed: int = 0
     """Of the episodes and of the behaviours' noise: the same seed gives the same data."""
+    sac_steps: int | None = None
+    """Training of the policy, for presets that have one; None = the preset's own."""
     references: int = 100
     """Episodes that measure the returns which count as 0 and 1 in the normalised score."""
     overwrite: bool = False
     """Replace a data set of that name."""
     quick: bool = False
-    """Four episodes: a smoke test."""
+    """Four episodes, and hardly a policy: a smoke test."""
     json: Path | None = None
     """Write the figures to this file."""
 
@@ -48,9 +52,13 @@ class Collect:
         require_writable(self.json)
         preset = self._preset()
         dataset_id = self.id or f"guided/{self.preset.replace('/', '-')}-v0"
-        size = Size(self.steps or preset.steps, 4 if self.quick else self.episodes)
+        steps = preset.steps if self.steps is None else self.steps
+        size = Size(steps, 4 if self.quick else self.episodes)
         references = 2 if self.quick else self.references
+        require_free(dataset_id, self.overwrite)
         began = time.perf_counter()
+        if preset.training is not None:
+            preset = preset.with_policy(self._train(preset, preset.training))
         total = size.steps if size.episodes is None else size.episodes
         unit = "step" if size.episodes is None else "episode"
         with tqdm(total=total, desc=f"recording {self.preset}", unit=unit) as bar:
@@ -67,7 +75,7 @@ class Collect:
             "id": dataset_id,
             "path": str(dataset_path(dataset_id)),
             "seconds": round(time.perf_counter() - began, 2),
-            "reference": {"random": reference[0], "best": reference[1]},
+            "reference": dict(zip(("random", "best"), reference, strict=True)),
             **summary(episodes),
             "versions": versions(),
         }
@@ -81,6 +89,13 @@ class Collect:
         if self.preset not in PRESETS:
             raise ValueError(f"no preset {self.preset!r}; choose one of {', '.join(PRESETS)}")
         return PRESETS[self.preset]
+
+    def _train(self, preset: Preset, training: SacTraining) -> Learned:
+        steps = 150 if self.quick else self.sac_steps
+        training = training if steps is None else replace(training, steps=steps)
+        env = environments.make(preset.environment, **preset.options)
+        with tqdm(total=training.steps, desc="training SAC", unit="step") as bar:
+            return train_sac(env, training, self.seed, lambda step: _to(bar, step))
 
 
 def summary(episodes: list[Episode]) -> dict[str, Any]:
@@ -115,6 +130,10 @@ def _line(row: dict[str, Any]) -> str:
     if row["mean_steps_of_successes"] is not None:
         text += f" in {row['mean_steps_of_successes']:.1f} steps"
     return text
+
+
+def _to(bar: tqdm, step: int) -> None:
+    bar.update(step - bar.n)
 
 
 def _advance(bar: tqdm, by_steps: bool) -> Callable[[Episode], None]:
