@@ -27,6 +27,11 @@ class OfflineData:
         environment: the Gymnasium specification as JSON; None where the data do not tell.
         keys: entries of a dict observation, in the order of their flattening; None = an array.
         reference: returns that count as 0 and 1 in the normalised score, or None.
+        shapes: of every entry of an observation before its flattening (of the array, if there are
+            no keys), as :func:`domains.rl.data.flatten.flatten` takes them; None = of one axis.
+
+    Raises:
+        ValueError: for tensors whose sizes contradict each other.
     """
 
     states: Tensor
@@ -41,6 +46,29 @@ class OfflineData:
     environment: str | None = None
     keys: tuple[str, ...] | None = None
     reference: tuple[float, float] | None = None
+    shapes: tuple[tuple[int, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        count, episodes = len(self.actions), len(self.starts) - 1
+        expected = {
+            "states": (count + episodes, *self.states.shape[1:2]),
+            "actions": (count, *self.actions.shape[1:2]),
+            "rewards": (count,),
+            "terminals": (count,),
+            "timeouts": (count,),
+            "low": tuple(self.actions.shape[1:]),
+            "high": tuple(self.actions.shape[1:]),
+        }
+        for name, shape in expected.items():
+            if tuple(getattr(self, name).shape) != shape:
+                raise ValueError(
+                    f"{name} has the shape {tuple(getattr(self, name).shape)}, expected {shape} for"
+                    f" {count} transitions of {episodes} episodes"
+                )
+        if self.starts[:1].tolist() != [0] or self.starts[-1:].tolist() != [count]:
+            raise ValueError(f"starts must go from 0 to {count}, got {self.starts.tolist()[:5]}...")
+        if (self.terminals & self.timeouts).any():
+            raise ValueError("a transition is both a terminal and a timeout; keep the terminal")
 
     def __len__(self) -> int:
         """Return the number of transitions N."""
@@ -67,3 +95,28 @@ class OfflineData:
         """The undiscounted return of every episode, (E,), summed in double precision."""
         total = torch.cat([torch.zeros(1, dtype=torch.float64), self.rewards.double().cumsum(0)])
         return total[self.starts[1:]] - total[self.starts[:-1]]
+
+    def returns_to_go(self, gamma: float) -> Tensor:
+        r"""Return :math:`\sum_{k \ge 0} \gamma^k r_{i+k}` to the end of the episode, (N,).
+
+        Nothing is added for the future of an episode that was cut: after a timeout the sum is what
+        was seen, which is less (for positive rewards) than what would have come.
+
+        Args:
+            gamma: discount of a step, in [0, 1].
+
+        Raises:
+            ValueError: for a discount outside of [0, 1].
+        """
+        if not 0 <= gamma <= 1:
+            raise ValueError(f"gamma must be in [0, 1], got {gamma}")
+        rewards = self.rewards.double()
+        result = rewards.clone()
+        lengths, order = self.lengths.sort(descending=True)
+        last = self.starts[1:][order] - 1
+        # How many episodes have more than k steps: those come first in the order.
+        longer = len(lengths) - torch.bincount(lengths).cumsum(0)
+        for k, count in enumerate(longer.tolist()[1:-1], start=1):
+            i = last[:count] - k
+            result[i] = rewards[i] + gamma * result[i + 1]
+        return result.float()

@@ -1,0 +1,26 @@
+"""``guided-rl``: policies learned from logged episodes."""
+
+import sys
+from collections.abc import Callable
+
+import tyro
+
+from domains.rl.commands.collect import Collect
+
+COMMANDS: dict[str, Callable[..., Collect]] = {"collect": Collect}
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run one command; a user's mistake is one sentence and exit status 1."""
+    command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        prog="guided-rl",
+        description="Policies learned from logged episodes.",
+        args=args,
+    )
+    try:
+        command.run()
+    except (ValueError, OSError) as error:
+        sys.exit(f"guided-rl: {error}")
+    except KeyboardInterrupt:
+        sys.exit("guided-rl: stopped")

@@ -1,0 +1,106 @@
+"""The data sets that ``guided-rl collect`` makes: a task, and a mixture of behaviours in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from domains.rl.collect.behaviour import Behaviour, Uniform
+from domains.rl.collect.sac import Learned, SacTraining
+from domains.rl.collect.swingup import SwingUp
+from domains.rl.collect.waypoint import Waypoint
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One behaviour of a mixture, and its share of the episodes."""
+
+    name: str
+    behaviour: Behaviour
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A task and who acts in it.
+
+    Args:
+        environment: Gymnasium id.
+        qualities: the mixture; shares need not sum to one.
+        best: the behaviour whose mean return counts as 1 in the normalised score.
+        steps: default size.
+        options: what ``gymnasium.make`` takes besides the id.
+        training: of the policy that the places ``Learned`` wait for; None = there are none.
+    """
+
+    environment: str
+    qualities: tuple[Quality, ...]
+    best: Behaviour
+    steps: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    training: SacTraining | None = None
+
+    def with_policy(self, policy: Learned) -> "Preset":
+        """Return the preset with a trained policy in every place that waits for one."""
+
+        def placed(behaviour: Behaviour) -> Behaviour:
+            return policy if isinstance(behaviour, Learned) else behaviour
+
+        qualities = tuple(replace(q, behaviour=placed(q.behaviour)) for q in self.qualities)
+        return replace(self, qualities=qualities, best=placed(self.best))
+
+
+GOOD = Waypoint(gain=(4.0, 8.0), damping=(1.0, 1.0), noise=(0.2, 0.5))
+# Slow, pushed about by a noise that lasts, and at about every second cell off the path.
+WEAK = Waypoint(
+    gain=(0.5, 2.0), damping=(1.0, 1.0), noise=(0.3, 1.0), persistence=0.9, wander=(0.3, 0.7)
+)
+
+# Maze, limit of an episode, default steps of the mixture.
+_MAZES = (("UMaze", 300, 60_000), ("Medium", 600, 200_000), ("Large", 800, 400_000))
+
+
+def _mazes() -> dict[str, Preset]:
+    found = {}
+    for maze, limit, steps in _MAZES:
+        # Episodic: an episode ends at the goal. With the default, continuing_task=True, the goal
+        # never moves and the ball parks on it.
+        options = {"continuing_task": False, "max_episode_steps": limit}
+        good, weak = Quality("good", GOOD), Quality("weak", WEAK)
+        mixtures = {"mixed": (good, weak), "good": (good,), "weak": (weak,)}
+        for name, qualities in mixtures.items():
+            found[f"pointmaze/{maze.lower()}-{name}"] = Preset(
+                f"PointMaze_{maze}-v3", qualities, GOOD, steps, options
+            )
+    return found
+
+
+def _pendulums() -> dict[str, Preset]:
+    task, best = "Pendulum-v1", SwingUp(pump=(0.5, 1.0), noise=(0.0, 0.1))
+    random = Quality("random", Uniform())
+    mixed = (
+        Quality("good", SwingUp(pump=(0.5, 1.0), noise=(0.1, 0.5))),
+        Quality("weak", SwingUp(pump=(0.02, 0.2), noise=(1.0, 2.0))),
+        random,
+    )
+    learned = (Quality("sac", Learned()), random)
+    training = SacTraining(5_000, width=64, learning_rate=1e-3)
+    return {
+        "pendulum/random": Preset(task, (random,), best, 20_000),
+        "pendulum/mixed": Preset(task, mixed, best, 20_000),
+        "pendulum/sac": Preset(task, learned, Learned(), 20_000, training=training),
+    }
+
+
+def _runners() -> dict[str, Preset]:
+    found = {}
+    for task, steps in (("HalfCheetah", 250_000), ("Hopper", 200_000)):
+        medium, random = Quality("medium", Learned()), Quality("random", Uniform())
+        mixtures = {"mixed": (medium, random), "medium": (medium,)}
+        for name, qualities in mixtures.items():
+            found[f"{task.lower()}/{name}"] = Preset(
+                f"{task}-v5", qualities, Learned(), 200_000, training=SacTraining(steps)
+            )
+    return found
+
+
+PRESETS: dict[str, Preset] = {**_mazes(), **_pendulums(), **_runners()}

@@ -1,0 +1,1 @@
+"""The commands of ``guided-rl``, one dataclass a file."""
