@@ -16,11 +16,11 @@ LEAST_NOISE, MOST_NOISE = 0.02, 80.0
 class ModelConfig:
     """The architecture; saved with the weights."""
 
-    width: int = 256
+    width: int = 128
     """Of the hidden layers of the behaviour's network."""
     depth: int = 3
     """Its residual blocks."""
-    energy_width: int = 256
+    energy_width: int = 128
     """Of the hidden layers of the energy's network."""
     energy_depth: int = 3
     """Its hidden layers."""

@@ -15,7 +15,7 @@ from domains.rl.data.flatten import flatten
 from domains.rl.data.normalise import Normaliser
 from domains.rl.model import ModelConfig, behaviour, energy, times
 from guided.checkpoint import CheckpointError, Weights, load, save
-from guided.denoiser import NetDenoiser
+from guided.denoiser import Denoiser, NetDenoiser
 from guided.energy import Energy
 from guided.guidance import CEP, BestOfN, EnergyNet, HoistedEnergy
 from guided.hoist import HoistedDenoiser
@@ -72,24 +72,30 @@ class CriticEnergy(Energy):
         return -self.critic.q(cond["state"], x0)
 
 
-def standard_stack(policy: "DiffusionPolicy") -> Sampler | BestOfN:
-    """Return CEP at the policy's scale, then the best of its candidates by Q; either may be off.
+def standard_stack(
+    policy: "DiffusionPolicy", scale: float | Tensor | None = None
+) -> Sampler | BestOfN:
+    """Return CEP at a scale, then the best of the policy's candidates by Q; either may be off.
+
+    Args:
+        policy: whose networks and ``sampling`` are used.
+        scale: a number or one per observation (N,); None is that of ``sampling``.
 
     Raises:
         ValueError: where a network that is asked for was not trained.
     """
-    how, scale = policy.sampling, policy.scales
-    denoiser: Any = policy.denoiser
-    if scale is not None or how.scale != 0:
+    scale = policy.sampling.scale if scale is None else scale
+    denoiser: Denoiser = policy.denoiser
+    if isinstance(scale, Tensor) or scale != 0:
         if policy.energy is None:
             raise ValueError("this policy has no energy; train one, or give scale=0")
-        denoiser = CEP(denoiser, policy.energy, how.scale if scale is None else scale)
+        denoiser = CEP(denoiser, policy.energy, scale)
     sampler = DPMpp2M(denoiser)
-    if how.candidates == 1:
+    if policy.sampling.candidates == 1:
         return sampler
     if policy.networks.critic is None:
         raise ValueError("this policy has no critic to pick by; train one, or give candidates=1")
-    return BestOfN(sampler, CriticEnergy(policy.networks.critic), how.candidates)
+    return BestOfN(sampler, CriticEnergy(policy.networks.critic), policy.sampling.candidates)
 
 
 class DiffusionPolicy:
@@ -132,10 +138,9 @@ class DiffusionPolicy:
         self.energy: HoistedEnergy | None = None
         if networks.energy is not None:
             self.energy = HoistedEnergy(networks.energy, self.times, "energy")
-        self.scales: Tensor | None = None
         self.rng = Rng(seed)
-        self._stack = stack or standard_stack
-        self._sampler = self._stack(self)
+        self.stack = stack
+        self._sampler = (stack or standard_stack)(self)
 
     def act(
         self,
@@ -144,6 +149,7 @@ class DiffusionPolicy:
         deterministic: bool = False,
         seed: int | None = None,
         rng: Rng | None = None,
+        scale: float | NDArray[np.floating] | None = None,
     ) -> NDArray[np.float32]:
         """Return actions in the environment's units.
 
@@ -151,21 +157,22 @@ class DiffusionPolicy:
             obs: one observation, or N in a batch: an array (S,) or (N, S), or a dict of them.
             deterministic: start from fixed noise, so that equal observations get equal actions.
             seed: of this call's noise; None goes on with the policy's own stream.
-            rng: as ``seed``, for streams per row; at most one of both.
+            rng: as ``seed``, but a stream that goes on, or one per row; it comes before ``seed``.
+            scale: of the guidance, a number or one per row, in place of the policy's own.
 
         Returns:
             Shape (A,), or (N, A).
 
         Raises:
-            ValueError: for an observation of another shape.
+            ValueError: for an observation of another shape, or a scale for a stack of one's own.
         """
         flat, single = self.observed(obs)
         if deterministic:
             rng = Rng([FIXED_SEED] * len(flat))
-        elif seed is not None:
-            rng = Rng(seed)
-        x0 = self.sample(torch.from_numpy(flat), rng or self.rng)
-        actions = self.networks.normaliser.to_actions(x0).numpy()
+        elif rng is None:
+            rng = self.rng if seed is None else Rng(seed)
+        x0 = self.sample(torch.from_numpy(flat), rng, scale)
+        actions = self.networks.normaliser.actions_back(x0).numpy()
         return actions[0] if single else actions
 
     def predict(
@@ -179,15 +186,24 @@ class DiffusionPolicy:
         return self.act(observation, deterministic=deterministic), state
 
     @torch.no_grad()
-    def sample(self, states: Tensor, rng: Rng) -> Tensor:
-        """Return scaled actions (N, A) in [-1, 1] for raw flat states (N, S)."""
-        state = self.networks.normaliser.to_states(states)
+    def sample(
+        self, states: Tensor, rng: Rng, scale: float | NDArray[np.floating] | None = None
+    ) -> Tensor:
+        """Return scaled actions (N, A) in [-1, 1] for raw flat states (N, S); see :meth:`act`."""
+        state = self.networks.normaliser.states(states)
         cond = {"state": state, "behaviour": self.denoiser.embed(state)}
         if self.energy is not None:
             cond["energy"] = self.energy.embed(state)
-        dim = len(self.networks.normaliser.low)
-        noise = DPMpp2M(self.denoiser).initial((len(state), dim), self.times, rng)
-        return self._sampler.sample(noise, self.times, cond, rng=rng).clamp(-1, 1)
+        noise = rng.normal((len(state), len(self.networks.normaliser.low)))
+        start = self.denoiser.schedule.level(self.times[0]).sigma * noise
+        sampler = self._sampler if scale is None else self._scaled(scale)
+        return sampler.sample(start, self.times, cond, rng=rng).clamp(-1, 1)
+
+    def _scaled(self, scale: float | NDArray[np.floating]) -> Sampler | BestOfN:
+        if self.stack is not None:
+            raise ValueError("this policy has a stack of its own, which alone knows its scale")
+        own = torch.from_numpy(scale).float() if isinstance(scale, np.ndarray) else float(scale)
+        return standard_stack(self, own)
 
     def observed(self, obs: Any) -> tuple[NDArray[np.float32], bool]:
         """Return observations as (N, S), and whether it was a single one.
@@ -196,11 +212,10 @@ class DiffusionPolicy:
             ValueError: for another number of entries than the policy was trained on.
         """
         size = len(self.networks.normaliser.mean)
-        flat = flatten(obs, self.keys)
-        if flat.ndim not in (1, 2) or flat.shape[-1] != size:
+        flat = flatten(obs, size, self.keys)
+        if flat.ndim > 2:
             raise ValueError(
-                f"this policy acts on observations of {size} numbers, (S,) or (N, S), got "
-                f"{flat.shape}; is it of another environment?"
+                f"a policy acts on one observation or a batch of them, got axes {flat.shape[:-1]}"
             )
         return flat.reshape(-1, size), flat.ndim == 1
 

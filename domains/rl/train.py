@@ -16,7 +16,7 @@ from domains.rl.data.normalise import Normaliser
 from domains.rl.data.offline import OfflineData
 from domains.rl.model import ModelConfig, behaviour, energy, times
 from domains.rl.policy import Networks
-from guided.guidance.denoise.cep import EnergyNet, Target, cep_loss
+from guided.guidance.denoise.cep import Target, cep_loss
 from guided.hoist import HoistedDenoiser
 from guided.rng import Rng, stream_seed
 from guided.samplers import DPMpp2M
@@ -36,13 +36,13 @@ class PolicyTraining:
     """The architecture."""
     critic: CriticConfig = field(default_factory=CriticConfig)
     """How values are learned."""
-    behaviour_loop: TrainConfig = field(default_factory=_loop(steps=20_000, batch=512))
+    behaviour_loop: TrainConfig = field(default_factory=_loop(steps=15_000, batch=256))
     """The optimisation of the behaviour's denoiser."""
-    critic_loop: TrainConfig = field(default_factory=_loop(steps=20_000, batch=256))
+    critic_loop: TrainConfig = field(default_factory=_loop(steps=15_000, batch=256))
     """The optimisation of the critic."""
     energy_loop: TrainConfig = field(default_factory=_loop(steps=10_000, batch=256))
     """The optimisation of the energy."""
-    support: int = 16
+    support: int = 8
     """Actions drawn from the behaviour for every state: the K of the contrast."""
     support_steps: int = 10
     """Network calls to draw each."""
@@ -84,8 +84,8 @@ class Run:
         self.data, self.config, self.folder = data, config, folder
         self.normaliser = Normaliser.of(data)
         self.scaled = Scaled(
-            self.normaliser.to_states(data.states),
-            self.normaliser.from_actions(data.actions),
+            self.normaliser.states(data.states),
+            self.normaliser.actions(data.actions),
             data.at,
         )
         sizes = data.states.shape[1], data.actions.shape[1]

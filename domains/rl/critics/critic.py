@@ -40,7 +40,7 @@ class CriticConfig:
     """Expectile: 0.5 is the behaviour's value, 1 the best action seen."""
     tau: float = 0.005
     """Share of the new weights that the slow critics take in a step."""
-    hidden: tuple[int, ...] = (256, 256)
+    hidden: tuple[int, ...] = (128, 128)
     """Widths of the hidden layers."""
 
     def __post_init__(self) -> None:
