@@ -44,7 +44,7 @@ class Rng:
         rng._streams = [generator]
         return rng
 
-    def take(self, index: Sequence[int]) -> "Rng":
+    def take(self, index: Sequence[int] | np.ndarray) -> "Rng":
         """Return an Rng of the streams of some samples: shared, so that drawing here moves them on.
 
         With it the samples of a batch may end one by one, and the rest go on as if alone.
