@@ -44,6 +44,29 @@ class Rng:
         rng._streams = [generator]
         return rng
 
+    def take(self, index: Sequence[int] | np.ndarray) -> "Rng":
+        """Return an Rng of the streams of some samples: shared, so that drawing here moves them on.
+
+        With it the samples of a batch may end one by one, and the rest go on as if alone.
+
+        Args:
+            index: which of the streams, in the order of the rows to draw for.
+
+        Raises:
+            ValueError: for no index, or one that is no stream of this Rng.
+        """
+        chosen = [int(i) for i in index]
+        count = len(self._streams)
+        if not chosen or not all(0 <= i < count for i in chosen):
+            raise ValueError(
+                f"cannot take the streams {chosen} of {count}; give at least one of 0, ...,"
+                f" {count - 1}, and one seed per sample"
+            )
+        rng = Rng(0)
+        rng.seeds = [self.seeds[i] for i in chosen]
+        rng._streams = [self._streams[i] for i in chosen]
+        return rng
+
     def normal(
         self,
         shape: Sequence[int],
