@@ -237,7 +237,7 @@ class DiffusionPolicy:
             about: facts worth keeping, as JSON can hold them.
         """
         nets = self.networks
-        parts = {"behaviour": nets.behaviour.state_dict(), "normaliser": nets.normaliser.tensors()}
+        parts: dict[str, Any] = {"behaviour": nets.behaviour.state_dict(), "normaliser": nets.normaliser.tensors()}
         config: dict[str, Any] = {
             "model": asdict(nets.model),
             "critic": None,
@@ -287,7 +287,9 @@ def _networks(config: dict[str, Any], weights: dict[str, Weights]) -> Networks:
     own, critic, noisy = behaviour(model, *sizes), None, None
     own.load_state_dict(weights["behaviour"])
     if "critic" in weights:
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in config["critic"].items()}
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in config["critic"].items()
+        }
         critic = Critic(*sizes, CriticConfig(**fields))
         critic.load_state_dict(weights["critic"])
     if "energy" in weights:

@@ -16,11 +16,14 @@ from domains.rl.data.normalise import Normaliser
 from domains.rl.data.offline import OfflineData
 from domains.rl.model import ModelConfig, behaviour, energy, times
 from domains.rl.policy import Networks
+from guided.denoiser import NetDenoiser
 from guided.guidance.denoise.cep import Target, cep_loss
 from guided.hoist import HoistedDenoiser
 from guided.rng import Rng, stream_seed
 from guided.samplers import DPMpp2M
 from guided.train import TrainConfig, TrainState, train
+
+CHUNK = 2_048  # states whose support actions are drawn at once
 
 
 def _loop(**changes: Any) -> Callable[[], TrainConfig]:
@@ -131,9 +134,8 @@ class Run:
             return drawn
         parts = []
         seed = stream_seed(self.config.seed, 1)
-        for done, part in support_actions(
-            self.behaviour, states, count, self.config.support_steps, seed
-        ):
+        dim, steps = self.scaled.actions.shape[1], self.config.support_steps
+        for done, part in support_actions(self.behaviour, states, dim, count, steps, seed):
             parts.append(part)
             yield Progress("support", done, len(states))
         drawn = torch.cat(parts)
@@ -195,9 +197,17 @@ class Run:
 
 @torch.no_grad()
 def support_actions(
-    denoiser: Any, states: Tensor, count: int, steps: int, seed: int, chunk: int = 2048
+    denoiser: NetDenoiser, states: Tensor, actions: int, count: int, steps: int, seed: int
 ) -> Iterator[tuple[int, Tensor]]:
-    """Draw ``count`` actions of the behaviour for every normalised state, chunk by chunk.
+    """Draw actions of the behaviour for every normalised state, chunk by chunk.
+
+    Args:
+        denoiser: of the behaviour.
+        states: shape (M, S).
+        actions: numbers in an action.
+        count: actions of each state.
+        steps: network calls of an action.
+        seed: of the draws.
 
     Yields:
         States done, and their scaled actions (chunk, count, A).
@@ -205,12 +215,11 @@ def support_actions(
     grid = times(steps)
     hoisted = HoistedDenoiser(denoiser.eval(), grid)
     sampler = DPMpp2M(hoisted)
-    for first in range(0, len(states), chunk):
-        part = states[first : first + chunk]
+    for first in range(0, len(states), CHUNK):
+        part = states[first : first + CHUNK]
         rng = Rng(stream_seed(seed, first))
         cond = hoisted.embed(part).repeat_interleave(count, 0)
-        dim = hoisted.net.dim
-        noise = sampler.initial((len(cond), dim), grid, rng)
+        noise = sampler.initial((len(cond), actions), grid, rng)
         drawn = sampler.sample(noise, grid, cond, rng=rng).clamp(-1, 1)
         yield first + len(part), drawn.unflatten(0, (len(part), count))
 

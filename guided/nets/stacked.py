@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +53,7 @@ class StackedMLP(nn.Module):
         self.query = nn.Parameter(first.weight.data[:, context:].clone()) if query else None
         self.bias = first.bias
         widths = [*hidden, 1]
-        self.layers = nn.ModuleList(
-            StackedLinear(n, a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(StackedLinear(n, a, b) for a, b in pairwise(widths))
 
     def forward(self, context: Tensor, query: Tensor | None = None) -> Tensor:
         """Evaluate all networks.
