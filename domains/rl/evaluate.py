@@ -17,10 +17,10 @@ import numpy as np
 
 from domains.rl.acting import Observation, Policy, VariantPolicy, checked, select
 from domains.rl.episodes import Book, Episodes, Keep
-from domains.rl.vector import MakeEnv, open_vector
+from domains.rl.vector import MakeEnv, SideBySide, opened
 from guided.rng import Rng, stream_seed
 
-MOST_ENVS = 128  # side by side unless told: more make acting hardly cheaper per row
+MOST_ENVS = 64  # side by side unless told: MuJoCo takes long to make one
 ENV_SEED = 1  # tells an environment's seed from the seed of its action noise
 
 
@@ -33,11 +33,12 @@ class Trials:
         seed: of all of them together.
         first: number of the first; episode i of a seed is the same in every selection.
         deterministic: ask the policy for actions without noise.
-        envs: environments side by side, None: one an episode, but at most 128. Episode i is played
-            by environment i mod envs.
+        envs: environments side by side, None: one an episode, but at most 64. Episode i is played
+            by environment i mod envs. A ``SideBySide`` that is given has its own number.
         max_steps: end an episode here; None leaves it to the environment's time limit.
         discount: factor per step of the discounted return, in (0, 1].
         processes: give every environment its own process, for those that are slow to step.
+            A ``SideBySide`` that is given is as it is.
 
     Raises:
         ValueError: for numbers outside these ranges.
@@ -78,7 +79,7 @@ OnStep = Callable[[Progress], object]
 
 
 def evaluate(
-    make_env: MakeEnv,
+    make_env: MakeEnv | SideBySide,
     policy: Policy,
     trials: Trials,
     *,
@@ -88,7 +89,7 @@ def evaluate(
     """Play episodes with one policy.
 
     Args:
-        make_env: returns a new environment.
+        make_env: returns a new environment; or environments made before, which stay open.
         policy: only the rows of unfinished episodes are sent to it, one noise stream a row.
         trials: which episodes, and how.
         keep: turns observations of N rows into the states of the traces, (N, ...); None keeps no
@@ -108,7 +109,7 @@ def evaluate(
 
 
 def sweep(
-    make_env: MakeEnv,
+    make_env: MakeEnv | SideBySide,
     policy: VariantPolicy,
     trials: Trials,
     *,
@@ -147,7 +148,7 @@ Act = Callable[[Observation, np.ndarray, Rng], np.ndarray]
 
 
 def _play(
-    make_env: MakeEnv,
+    make_env: MakeEnv | SideBySide,
     act: Act,
     variants: int,
     trials: Trials,
@@ -156,19 +157,25 @@ def _play(
 ) -> list[Episodes]:
     """Play games: number g is episode g // variants in the variant g % variants."""
     games = variants * trials.episodes
-    count = min(trials.envs or MOST_ENVS, games)
     number = trials.first + np.arange(games) // variants
     seeds = [stream_seed(trials.seed, int(i), ENV_SEED) % 2**31 for i in number]
     rng = Rng([stream_seed(trials.seed, int(i)) for i in number])
     book = Book(games, trials.discount, keep)
-    vector = open_vector(make_env, count, trials.processes, trials.max_steps)
-    try:
+    count = min(trials.envs or MOST_ENVS, games)
+    with opened(make_env, count, trials.processes) as envs:
+        vector, most = envs.vector, _step_limit(envs, trials)
         actions = np.zeros(vector.action_space.shape, vector.action_space.dtype)
-        at = np.arange(count)  # the game of every environment; it rests when none is left
-        obs, _ = vector.reset(seed=[seeds[g] for g in at])
-        book.begin(at, obs)
-        steps = finished = 0
-        while len(rows := np.flatnonzero(at < games)):
+        over, steps, finished = np.ones(envs.count, dtype=bool), 0, 0
+        at = np.arange(envs.count)  # the game of every environment; it rests when none is left
+        while True:
+            if over.any():
+                # Without a seed, an environment is put to rest.
+                chosen = [seeds[g] if g < games else None for g in at]
+                obs, _ = vector.reset(seed=chosen, options={"reset_mask": over})
+                begun = np.flatnonzero(over & (at < games))
+                book.begin(at[begun], select(obs, begun))
+            if not len(rows := np.flatnonzero(at < games)):
+                break
             playing = at[rows]
             acted = act(select(obs, rows), playing % variants, rng.take(playing))
             actions[rows] = checked(acted, (len(rows), *actions.shape[1:]))
@@ -178,17 +185,17 @@ def _play(
                 playing, select(obs, rows), actions[rows], rewards[rows], terminated[rows], success
             )
             over = terminated | truncated
-            over[rows] |= book.lengths[playing] >= (trials.max_steps or np.inf)
+            over[rows] |= book.lengths[playing] >= most
+            at = at + envs.count * over
             steps, finished = steps + len(rows), finished + int(over.sum())
-            if over.any():
-                at = at + count * over
-                # Without a seed, an environment is put to rest.
-                again = [seeds[g] if g < games else None for g in at]
-                obs, _ = vector.reset(seed=again, options={"reset_mask": over})
-                begun = np.flatnonzero(over & (at < games))
-                book.begin(at[begun], select(obs, begun))
             if on_step is not None:
                 on_step(Progress(steps, finished, games))
-    finally:
-        vector.close()
     return [book.episodes(range(v, games, variants)) for v in range(variants)]
+
+
+def _step_limit(envs: SideBySide, trials: Trials) -> float:
+    if trials.max_steps is None and envs.steps_at_most is None:
+        raise ValueError(
+            "the environment has no time limit, so that an episode might never end; give max_steps"
+        )
+    return trials.max_steps or np.inf

@@ -204,7 +204,8 @@ def summarise(
         for statistic, found in zip(statistics, drawn, strict=True)
     )
     rate = None if success is None else success_rate(success, confidence)
-    return Summary(middle, average, half, rate, *table.shape, confidence, over)
+    seeds, episodes = table.shape
+    return Summary(middle, average, half, rate, seeds, episodes, confidence, over)
 
 
 def _table(scores: ArrayLike) -> np.ndarray:

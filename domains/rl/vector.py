@@ -4,7 +4,8 @@ Gymnasium steps all environments of a vector at once. One that has finished its 
 stepped on, which costs time and, without a reset, is an error: ``Seeded`` ignores such steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
@@ -41,7 +42,7 @@ class Seeded(gymnasium.Wrapper):
     ) -> tuple[Any, dict[str, Any]]:
         """Start the episode of a seed, or rest; options are none of an episode's business."""
         self._resting = seed is None
-        if not self._resting:
+        if not self._resting or self._last is None:
             self._last, _ = self.env.reset(seed=seed)
         return self._last, {}
 
@@ -55,33 +56,59 @@ class Seeded(gymnasium.Wrapper):
         return self._last, float(reward), bool(terminated), bool(truncated), success
 
 
-def open_vector(make_env: MakeEnv, count: int, processes: bool, max_steps: int | None) -> Any:
-    """Return a vector of ``count`` environments, each in its own process or all in this one.
+class SideBySide:
+    """Environments of one kind that can be evaluated in again and again, without making new ones.
+
+    Use it with ``with``, or close it.
+
+    Args:
+        make_env: returns a new environment.
+        count: how many.
+        processes: give every environment its own process, for those that are slow to step.
 
     Raises:
         TypeError: if actions are no arrays of real numbers.
-        ValueError: if neither ``max_steps`` nor the environment limits an episode.
+        ValueError: for a count below 1.
     """
-    makers = [lambda: Seeded(make_env())] * count
-    kind = AsyncVectorEnv if processes else SyncVectorEnv
-    vector = kind(makers, autoreset_mode=AutoresetMode.DISABLED)
-    try:
-        if not isinstance(vector.single_action_space, gymnasium.spaces.Box):
+
+    def __init__(self, make_env: MakeEnv, count: int, processes: bool = False) -> None:
+        if count < 1:
+            raise ValueError(f"SideBySide got count = {count}; give at least 1")
+        kind = AsyncVectorEnv if processes else SyncVectorEnv
+        makers = [lambda: Seeded(make_env())] * count
+        self.count = count
+        self.vector: Any = kind(makers, autoreset_mode=AutoresetMode.DISABLED)
+        if not isinstance(self.vector.single_action_space, gymnasium.spaces.Box):
+            self.close()
             raise TypeError(
-                f"{_name(vector)} takes actions of {vector.single_action_space}; policies here"
-                f" return real numbers, so give an environment whose action space is a Box"
+                f"the environment takes actions of {self.vector.single_action_space}; policies here"
+                f" return real numbers, so give one whose action space is a Box"
             )
-        if max_steps is None and vector.get_attr("steps_at_most")[0] is None:
-            raise ValueError(
-                f"{_name(vector)} has no time limit, so that an episode might never end; give"
-                f" max_steps"
-            )
-    except BaseException:
-        vector.close()
-        raise
-    return vector
+
+    @property
+    def steps_at_most(self) -> int | None:
+        """The time limit of the environments, if they have one."""
+        limit: int | None = self.vector.get_attr("steps_at_most")[0]
+        return limit
+
+    def close(self) -> None:
+        """Close the environments, and end their processes."""
+        self.vector.close()
+
+    def __enter__(self) -> "SideBySide":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def _name(vector: Any) -> str:
-    spec = vector.get_attr("spec")[0]
-    return "the environment" if spec is None else str(spec.id)
+@contextmanager
+def opened(
+    environment: "MakeEnv | SideBySide", count: int, processes: bool
+) -> Iterator[SideBySide]:
+    """Give environments that are there already, or make some for this once."""
+    if isinstance(environment, SideBySide):
+        yield environment
+    else:
+        with SideBySide(environment, count, processes) as made:
+            yield made

@@ -8,6 +8,7 @@ import pytest
 
 from domains.rl.acting import Together, Varied
 from domains.rl.evaluate import Progress, Trials, evaluate, sweep
+from domains.rl.vector import SideBySide
 from guided.rng import Rng, stream_seed
 from tests.rl.arenas import REACH, Noisy, Seeker, Walk, limited_walk, point_maze
 
@@ -129,6 +130,24 @@ def test_processes_change_nothing():
     np.testing.assert_array_equal(apart.success, here.success)
 
 
+@pytest.mark.parametrize("processes", [False, True])
+def test_environments_are_used_again(processes):
+    with SideBySide(limited_walk, 3, processes) as envs:
+        first = evaluate(envs, Noisy(), Trials(4))
+        fewer = evaluate(envs, Noisy(), Trials(2, seed=1))  # one environment has nothing to do
+        again = evaluate(envs, Noisy(), Trials(4))
+    same(first, evaluate(limited_walk, Noisy(), Trials(4)))
+    same(fewer, evaluate(limited_walk, Noisy(), Trials(2, seed=1)))
+    same(again, first)
+
+
+def test_an_interrupted_run_leaves_nothing_behind():
+    with SideBySide(limited_walk, 2) as envs:
+        with pytest.raises(ValueError, match="shape"):
+            evaluate(envs, Returns(np.zeros(1)), Trials(3))
+        same(evaluate(envs, Noisy(), Trials(3)), evaluate(limited_walk, Noisy(), Trials(3)))
+
+
 def test_array_observations_and_a_time_limit_of_the_specification():
     class Still:
         def act(self, obs, *, deterministic=False, rng=None):
@@ -147,7 +166,9 @@ def test_array_observations_and_a_time_limit_of_the_specification():
 def test_point_maze_is_as_if_played_alone():
     pytest.importorskip("gymnasium_robotics")
     make = partial(point_maze, 40, continuing_task=False)
-    one = evaluate(make, Seeker(), Trials(3, envs=1))
+    with SideBySide(make, 1) as envs:
+        one = evaluate(envs, Seeker(), Trials(3))
+        same(evaluate(envs, Seeker(), Trials(3)), one)
     all_of_them = evaluate(make, Seeker(), Trials(3))
     same(one, all_of_them)
     np.testing.assert_array_equal(one.success, one.terminated)
@@ -197,6 +218,7 @@ def test_environments_that_cannot_be_evaluated():
         ({"envs": 0}, "envs = 0"),
         ({"max_steps": -1}, "max_steps = -1"),
         ({"seed": -1}, "seed = -1"),
+        ({"first": -1}, "first = -1"),
         ({"discount": 0.0}, "discount = 0.0"),
     ],
 )

@@ -1,0 +1,159 @@
+"""Films of episodes: the very episodes that an evaluation played, as GIF or MP4.
+
+GIF needs nothing but imageio; MP4 needs imageio's ffmpeg too.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from domains.rl.acting import Policy
+from domains.rl.episodes import Episodes
+from domains.rl.evaluate import Trials, evaluate
+from domains.rl.vector import MakeEnv
+
+LEAST_FPS, MOST_GIF_FPS = 1.0, 50.0  # viewers slow faster GIFs down to 10 frames a second
+DEFAULT_FPS = 30.0
+
+
+class Filmed(gymnasium.Wrapper):
+    """Renders every so many steps, and the ends of every episode.
+
+    Args:
+        env: made with render_mode="rgb_array".
+        frames: where to put the pictures, (height, width, 3), uint8.
+        every: steps from picture to picture.
+
+    Raises:
+        ValueError: if the environment was made to render otherwise or not at all.
+    """
+
+    def __init__(self, env: gymnasium.Env, frames: list[np.ndarray], every: int = 1) -> None:
+        super().__init__(env)
+        if env.render_mode != "rgb_array":
+            raise ValueError(
+                f"{_name(env)} was made with render_mode={env.render_mode!r}; to film it, make it"
+                f" with render_mode='rgb_array'"
+            )
+        self.frames, self.every, self._steps = frames, every, 0
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        """Start an episode, and take its first picture."""
+        found = self.env.reset(**options)
+        self._steps = 0
+        self._take()
+        return found
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step, and take a picture if it is time."""
+        found = self.env.step(action)
+        self._steps += 1
+        if self._steps % self.every == 0 or found[2] or found[3]:
+            self._take()
+        return found
+
+    def _take(self) -> None:
+        try:
+            frame = self.env.render()
+        except Exception as error:  # graphics libraries raise whatever they like
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            raise ValueError(
+                f"cannot render {_name(self.env)} ({reason}); without a display set MUJOCO_GL=egl"
+                f" or osmesa before starting, and classic control needs `pip install pygame`"
+            ) from error
+        self.frames.append(np.array(frame, dtype=np.uint8))
+
+
+def film(
+    make_env: MakeEnv,
+    policy: Policy,
+    trials: Trials,
+    path: str | PathLike[str],
+    *,
+    every: int = 1,
+    fps: float | None = None,
+) -> Episodes:
+    """Play episodes one after the other into one film.
+
+    Args:
+        make_env: returns a new environment that renders to rgb_array.
+        policy: as for ``evaluate``.
+        trials: which episodes: those of ``evaluate``, so that ``Trials(1, first=7)`` shows what
+            its episode 7 was. ``envs`` and ``processes`` do not matter.
+        path: a .gif or .mp4 file.
+        every: steps from picture to picture.
+        fps: pictures a second; None plays at the environment's own pace, as far as GIFs can.
+
+    Raises:
+        TypeError: as ``evaluate``.
+        ValueError: as ``evaluate``; for another kind of file, an environment that cannot render, a
+            missing ffmpeg, or numbers out of range.
+    """
+    if every < 1 or (fps is not None and fps < LEAST_FPS):
+        raise ValueError(f"film got every = {every} and fps = {fps}; give at least 1 of each")
+    target = Path(path)
+    frames: list[np.ndarray] = []
+    pace: list[float] = []
+
+    def make() -> gymnasium.Env:
+        env = make_env()
+        pace.append(float(env.metadata.get("render_fps") or DEFAULT_FPS) / every)
+        return Filmed(env, frames, every)
+
+    _require_format(target)
+    played = evaluate(make, policy, replace(trials, envs=1, processes=False))
+    _write(target, frames, fps or max(pace[0], LEAST_FPS))
+    return played
+
+
+def _write(path: Path, frames: list[np.ndarray], fps: float) -> None:
+    import imageio.v3 as iio
+
+    with _in_one_piece(path) as part:
+        if path.suffix.lower() == ".gif":
+            iio.imwrite(part, np.stack(frames), duration=1000 / min(fps, MOST_GIF_FPS), loop=0)
+        else:
+            iio.imwrite(part, np.stack(frames), fps=fps, plugin="FFMPEG")
+
+
+@contextmanager
+def _in_one_piece(path: Path) -> Iterator[Path]:
+    """Give a temporary name that is renamed when all went well."""
+    part = path.with_name(f".part-{path.name}")
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise ValueError(f"cannot write {path} ({error.strerror}); choose another") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _require_ffmpeg(path: Path) -> None:
+    if find_spec("imageio_ffmpeg") is None:
+        raise ValueError(
+            f"cannot write {path} without ffmpeg; `pip install imageio-ffmpeg`, or give a name"
+            f" that ends in .gif"
+        )
+
+
+def _require_format(path: Path) -> None:
+    """Refuse before anything is played."""
+    kind = path.suffix.lower()
+    if kind not in (".gif", ".mp4"):
+        raise ValueError(f"cannot film to {path}; give a name that ends in .gif or .mp4")
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    if kind == ".mp4":
+        _require_ffmpeg(path)
+
+
+def _name(env: gymnasium.Env) -> str:
+    return str(env.spec.id) if env.spec is not None else type(env.unwrapped).__name__
