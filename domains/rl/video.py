@@ -63,11 +63,7 @@ class Filmed(gymnasium.Wrapper):
         try:
             frame = self.env.render()
         except Exception as error:  # graphics libraries raise whatever they like
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            raise ValueError(
-                f"cannot render {_name(self.env)} ({reason}); without a display set MUJOCO_GL=egl"
-                f" or osmesa before starting, and classic control needs `pip install pygame`"
-            ) from error
+            raise _no_picture(_name(self.env), error) from error
         self.frames.append(np.array(frame, dtype=np.uint8))
 
 
@@ -103,7 +99,11 @@ def film(
     pace: list[float] = []
 
     def make() -> gymnasium.Env:
-        env = make_env()
+        try:
+            env = make_env()
+        except (AttributeError, ImportError, OSError, RuntimeError) as error:
+            # What MuJoCo raises when it loads a graphics library that is not there.
+            raise _no_picture("the environment", error) from error
         pace.append(float(env.metadata.get("render_fps") or DEFAULT_FPS) / every)
         return Filmed(env, frames, every)
 
@@ -153,6 +153,14 @@ def _require_format(path: Path) -> None:
         raise ValueError(f"cannot write {path}: there is no folder {path.parent}; make it first")
     if kind == ".mp4":
         _require_ffmpeg(path)
+
+
+def _no_picture(name: str, error: Exception) -> ValueError:
+    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    return ValueError(
+        f"cannot render {name} ({reason}); without a display try MUJOCO_GL=egl or MUJOCO_GL=osmesa,"
+        f" set before starting, and for classic control `pip install pygame`"
+    )
 
 
 def _name(env: gymnasium.Env) -> str:

@@ -71,6 +71,14 @@ def test_an_environment_that_cannot_render_says_why(tmp_path):
     assert "MUJOCO_GL=egl" in str(e.value)
 
 
+def test_a_missing_graphics_library_says_so_when_the_environment_is_made(tmp_path):
+    def make():
+        raise AttributeError("'NoneType' object has no attribute 'glGetError'")
+
+    with pytest.raises(ValueError, match=r"cannot render the environment .*glGetError.*MUJOCO_GL"):
+        film(make, Noisy(), Trials(1), tmp_path / "film.gif")
+
+
 def test_an_mp4_is_written_where_there_is_ffmpeg(tmp_path):
     pytest.importorskip("imageio_ffmpeg")
     path = tmp_path / "film.mp4"
