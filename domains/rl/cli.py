@@ -6,8 +6,16 @@ from collections.abc import Callable
 import tyro
 
 from domains.rl.commands.collect import Collect
+from domains.rl.commands.demo import Demo
+from domains.rl.commands.evaluate import Evaluate
+from domains.rl.commands.train import Train
 
-COMMANDS: dict[str, Callable[..., Collect]] = {"collect": Collect}
+COMMANDS: dict[str, Callable[..., Collect | Train | Evaluate | Demo]] = {
+    "collect": Collect,
+    "train": Train,
+    "evaluate": Evaluate,
+    "demo": Demo,
+}
 
 
 def main(args: list[str] | None = None) -> None:

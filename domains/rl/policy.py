@@ -1,6 +1,6 @@
 """A diffusion policy: observations in, actions out, whatever guides it in between."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domains.rl.critics.critic import Critic, CriticConfig
-from domains.rl.data.flatten import flatten
+from domains.rl.data.flatten import Shapes, flatten
 from domains.rl.data.normalise import Normaliser
 from domains.rl.model import ModelConfig, behaviour, energy, times
 from guided.checkpoint import CheckpointError, Weights, load, save
@@ -25,6 +25,7 @@ from guided.samplers import DPMpp2M
 
 Stack = Callable[["DiffusionPolicy"], Sampler | BestOfN]
 
+SHIPPED = Path(__file__).parent / "weights" / "umaze"
 FIXED_SEED = 0  # of the noise that a deterministic action starts from
 
 
@@ -107,7 +108,10 @@ class DiffusionPolicy:
         stack: maps this policy to the sampler to use; it finds ``denoiser``, ``energy``,
             ``networks.critic`` and ``sampling`` here. None: CEP and best-of-n as ``sampling`` says.
         keys: entries of a dict observation, as in the data.
+        shapes: of the observation's entries, as in the data.
         environment: the Gymnasium specification of the data, as JSON.
+        about: facts that travel with the policy, such as ``data``, the name of its data, and
+            ``reference``, the returns that count as 0 and 1.
         seed: of the policy's own stream, which draws where ``act`` is given no randomness.
 
     Attributes:
@@ -123,13 +127,17 @@ class DiffusionPolicy:
         *,
         stack: Stack | None = None,
         keys: Sequence[str] | None = None,
+        shapes: Shapes | None = None,
         environment: str | None = None,
+        about: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
         self.networks = networks
         self.sampling = sampling or Sampling()
         self.keys = tuple(keys) if keys is not None else None
+        self.shapes = tuple(map(tuple, shapes)) if shapes is not None else None
         self.environment = environment
+        self.about = dict(about or {})
         self.times = times(self.sampling.steps)
         for net in (networks.behaviour, networks.critic, networks.energy):
             if net is not None:
@@ -205,19 +213,28 @@ class DiffusionPolicy:
         own = torch.from_numpy(scale).float() if isinstance(scale, np.ndarray) else float(scale)
         return standard_stack(self, own)
 
+    @property
+    def discount(self) -> float:
+        """The critic's discount of a step; 1 without a critic."""
+        critic = self.networks.critic
+        return 1.0 if critic is None else critic.config.gamma
+
+    def flat(self, obs: Any) -> NDArray[np.float32]:
+        """Return observations as vectors (..., S), as the networks see them, not normalised."""
+        return flatten(obs, len(self.networks.normaliser.mean), self.keys, self.shapes)
+
     def observed(self, obs: Any) -> tuple[NDArray[np.float32], bool]:
         """Return observations as (N, S), and whether it was a single one.
 
         Raises:
             ValueError: for another number of entries than the policy was trained on.
         """
-        size = len(self.networks.normaliser.mean)
-        flat = flatten(obs, size, self.keys)
+        flat = self.flat(obs)
         if flat.ndim > 2:
             raise ValueError(
                 f"a policy acts on one observation or a batch of them, got axes {flat.shape[:-1]}"
             )
-        return flat.reshape(-1, size), flat.ndim == 1
+        return flat.reshape(-1, flat.shape[-1]), flat.ndim == 1
 
     def guided(self, stack: Stack | None = None, **sampling: Any) -> "DiffusionPolicy":
         """Return a policy of the same networks with another stack or other ``sampling`` fields."""
@@ -226,31 +243,33 @@ class DiffusionPolicy:
             replace(self.sampling, **sampling),
             stack=stack,
             keys=self.keys,
+            shapes=self.shapes,
             environment=self.environment,
+            about=self.about,
         )
 
-    def save(self, folder: Path, **about: Any) -> None:
-        """Write networks and settings (a custom stack is code and is not saved).
-
-        Args:
-            folder: of the checkpoint.
-            about: facts worth keeping, as JSON can hold them.
-        """
+    def save(self, folder: Path) -> None:
+        """Write networks and settings to a folder (a stack of one's own is code: not saved)."""
         nets = self.networks
-        parts: dict[str, Any] = {"behaviour": nets.behaviour.state_dict(), "normaliser": nets.normaliser.tensors()}
+        parts: dict[str, Any] = {
+            "behaviour": nets.behaviour.state_dict(),
+            "normaliser": nets.normaliser.tensors(),
+        }
         config: dict[str, Any] = {
             "model": asdict(nets.model),
             "critic": None,
             "sampling": asdict(self.sampling),
             "keys": self.keys,
+            "shapes": self.shapes,
             "environment": self.environment,
+            "about": self.about,
         }
         if nets.critic is not None:
             config["critic"] = asdict(nets.critic.config)
             parts["critic"] = nets.critic.state_dict()
         if nets.energy is not None:
             parts["energy"] = nets.energy.state_dict()
-        save(folder, {**config, **about}, **parts)
+        save(folder, config, **parts)
 
     @classmethod
     def load(
@@ -268,14 +287,16 @@ class DiffusionPolicy:
             CheckpointError: for a missing, truncated or foreign checkpoint.
         """
         config, weights = load(folder)
-        if not {"model", "sampling", "keys", "environment"} <= config.keys():
+        if not {"model", "sampling", "keys", "shapes", "environment"} <= config.keys():
             raise CheckpointError(f"{folder} holds no diffusion policy; train one with guided-rl")
         return cls(
             _networks(config, weights),
             replace(Sampling(**config["sampling"]), **sampling),
             stack=stack,
             keys=config["keys"],
+            shapes=config["shapes"],
             environment=config["environment"],
+            about=config["about"],
             seed=seed,
         )
 

@@ -15,7 +15,8 @@ from domains.rl.critics.targets import Targets, targets
 from domains.rl.data.normalise import Normaliser
 from domains.rl.data.offline import OfflineData
 from domains.rl.model import ModelConfig, behaviour, energy, times
-from domains.rl.policy import Networks
+from domains.rl.policy import DiffusionPolicy, Networks, Sampling
+from guided.checkpoint import Weights
 from guided.denoiser import NetDenoiser
 from guided.guidance.denoise.cep import Target, cep_loss
 from guided.hoist import HoistedDenoiser
@@ -58,12 +59,13 @@ class PolicyTraining:
 
 
 class Progress(NamedTuple):
-    """Where a run is: which stage, how much of it is done, and its last loss."""
+    """Where a run is: stage, how much of it is done, last loss and averaged weights."""
 
     stage: str
     done: int
     of: int
     loss: float | None = None
+    weights: Weights | None = None
 
 
 class Scaled(NamedTuple):
@@ -102,6 +104,18 @@ class Run:
         """What the run made so far."""
         return Networks(
             self.behaviour, self.normaliser, self.critic, self.energy, self.config.model
+        )
+
+    def policy(self, **sampling: Any) -> DiffusionPolicy:
+        """Return the policy of the networks as they are now; arguments of :class:`Sampling`."""
+        data = self.data
+        return DiffusionPolicy(
+            self.networks,
+            Sampling(**sampling),
+            keys=data.keys,
+            shapes=data.shapes,
+            environment=data.environment,
+            about={"data": data.name, "reference": data.reference},
         )
 
     def stages(self) -> Iterator[Progress]:
@@ -189,7 +203,7 @@ class Run:
     ) -> Iterator[Progress]:
         state: TrainState | None = None
         for state in train(module, batch, loop, self.folder / stage, loss):
-            yield Progress(stage, state.step, loop.steps, state.loss)
+            yield Progress(stage, state.step, loop.steps, state.loss, state.ema)
         assert state is not None
         module.load_state_dict(state.ema)
         module.eval()
