@@ -55,7 +55,7 @@ class PolicyTraining:
     target: Target = "self"
     """What the energy learns by; see ``cep_loss``."""
     seed: int = 0
-    """Of the initial weights and of all draws; each loop has its own beside it."""
+    """Of everything random; ``train`` sets that of the three loops to it."""
 
 
 class Progress(NamedTuple):

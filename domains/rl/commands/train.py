@@ -32,8 +32,6 @@ class Train:
         default_factory=PolicyTraining
     )
     """Model, critic, energy and the optimisation of each."""
-    seed: int = 0
-    """Of everything random."""
     download: bool = False
     """Fetch a data set that is not here from Minari's server."""
     curve: int = 0
@@ -67,7 +65,7 @@ class Train:
         print(f"wrote {self.out / 'policy'}: spread of Q within a state {run.critic.spread:.4g}")
 
     def _config(self) -> PolicyTraining:
-        config = replace(self.config, seed=self.seed) if self.seed else self.config
+        config = self.config
         loops = ("behaviour_loop", "critic_loop", "energy_loop")
         seeded = {name: replace(getattr(config, name), seed=config.seed) for name in loops}
         if self.quick:
@@ -100,7 +98,7 @@ class _Curve:
 
     def __init__(self, command: Train, run: Run) -> None:
         self.run, self.path = run, command.out / "curve.json"
-        self.trials = Trials(command.episodes, seed=command.seed)
+        self.trials = Trials(command.episodes, seed=run.config.seed)
         loop = run.config.energy_loop
         self.every = -(-loop.steps // command.curve // loop.log_every) * loop.log_every
         self.points: dict[str, Any] = {}
