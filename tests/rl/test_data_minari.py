@@ -139,6 +139,23 @@ def test_a_changed_data_set_is_read_again(root):
     assert len(load("a-v0")) == 10
 
 
+def test_a_data_set_made_anew_is_read_again():
+    made("a-v0", [episode([1.0, 2.0]), episode([3.0])], Corridor())
+    assert load("a-v0").rewards.tolist() == [1, 2, 3]
+    minari.delete_dataset("a-v0")
+    made("a-v0", [episode([4.0, 2.0]), episode([3.0])], Corridor())
+    assert load("a-v0").rewards.tolist() == [4, 2, 3]
+
+
+def test_a_data_set_in_arrow_is_read_alike():
+    pytest.importorskip("pyarrow")
+    made("a-v0", [episode(range(3)), episode(range(5))], Corridor())
+    made("b-v0", [episode(range(3)), episode(range(5))], Corridor(), data_format="arrow")
+    first, second = load("a-v0"), load("b-v0")
+    assert torch.equal(first.states, second.states)
+    assert torch.equal(first.rewards, second.rewards)
+
+
 def test_a_missing_data_set_is_one_sentence_with_the_local_ids(capfd):
     message = r"no Minari data set 'b-v0' in .* \(there: none\); check the id, or download it with"
     with pytest.raises(ValueError, match=message):

@@ -91,13 +91,10 @@ def _local(dataset: str, name: str, download: bool) -> Path:
 
 def _stamp(folder: Path, keys: Sequence[str] | None) -> dict[str, Any]:
     """Return what changes when a data set does: Minari writes its metadata with every change."""
-    about = _metadata(folder)
     files = [folder / "metadata.json", folder / "main_data.hdf5"]
     stats = {path.name: path.stat() for path in files if path.exists()}
     return {
         "keys": keys and list(keys),
-        "episodes": about.get("total_episodes"),
-        "steps": about.get("total_steps"),
         "files": {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()},
     }
 
