@@ -116,6 +116,8 @@ def _read(name: str, folder: Path, keys: Sequence[str] | None) -> OfflineData:
     about = _metadata(folder)
     try:
         dataset = minari.load_dataset(name)
+    except ImportError as error:  # of a package for one of Minari's file formats
+        raise ValueError(f"Minari cannot open {name}: {_line(error)}") from None
     except Exception as error:  # whatever a damaged or foreign folder makes Minari raise
         raise ValueError(
             f"Minari cannot open {name} in {folder} ({_line(error)}); download it again"
