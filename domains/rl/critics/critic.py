@@ -30,7 +30,7 @@ class CriticConfig:
     """``softmax`` over support actions, or the ``expectile`` of implicit Q-learning."""
     gamma: float = 0.99
     """Discount of a step."""
-    n_step: int = 1
+    n_step: int = 10
     """Rewards summed before the value of the state reached takes over."""
     warm_up: float = 0.5
     """Share of the training on Monte-Carlo returns, before the rule above sets in."""
