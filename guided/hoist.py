@@ -24,11 +24,12 @@ class TimeTable:
     """
 
     def __init__(self, net: nn.Module, times: Iterable[float]) -> None:
-        self._net: Any = net
+        self._net = net
         first = next(net.parameters())
+        embed_time: Any = net.embed_time
         with torch.no_grad():
             grid = [float(t) for t in times]
-            rows = self._net.embed_time(torch.tensor(grid, dtype=first.dtype, device=first.device))
+            rows = embed_time(torch.tensor(grid, dtype=first.dtype, device=first.device))
         self._rows = {t: rows[i : i + 1] for i, t in enumerate(grid)}
 
     def __call__(self, x: Tensor, level: Level, cond: Tensor | None) -> Tensor:
@@ -45,15 +46,14 @@ class TimeTable:
         Raises:
             ValueError: for a condition that was not embedded, is missing or unexpected.
         """
-        if isinstance(level.t, float) and level.t in self._rows:
-            own = self._rows[level.t]
-        else:
-            own = self._net.embed_time(per_sample(level.t, x))
-        if (cond is None) != (self._net.cond_dim == 0):
+        net: Any = self._net
+        known = isinstance(level.t, float) and level.t in self._rows
+        own = self._rows[level.t] if known else net.embed_time(per_sample(level.t, x))
+        if (cond is None) != (net.cond_dim == 0):
             got = "None" if cond is None else tuple(cond.shape)
             raise ValueError(
-                f"a hoisted {type(self._net).__name__} with cond_dim={self._net.cond_dim} was "
-                f"given the condition {got}; give embed(cond), or None where cond_dim is 0"
+                f"a hoisted {type(net).__name__} with cond_dim={net.cond_dim} was given the "
+                f"condition {got}; give embed(cond), or None where cond_dim is 0"
             )
         if cond is None:
             return own
