@@ -65,15 +65,15 @@ class Contrast:
 
     targets: tuple[Target, ...] = get_args(Target)
     """Targets of the energy nets."""
-    steps: int = 2500
+    steps: int = 2000
     """Optimisation steps of every net."""
-    batch: int = 128
+    batch: int = 256
     """Contrasts a step."""
     candidates: int = 16
     """Samples in a contrast, K, of the nets."""
-    points: int = 2**19
+    points: int = 2**18
     """Samples of a fit of slope and intercept."""
-    fits: int = 8
+    fits: int = 16
     """Such fits, of which mean and standard error are printed."""
     threads: int = 1
     """Processor threads."""

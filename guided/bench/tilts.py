@@ -103,6 +103,9 @@ def fitted_line(target: Target, K: int, at: float, points: int, seed: int) -> tu
         at: the time.
         points: samples in all; the minimum over them is found by Newton's method, to rounding.
         seed: of the samples.
+
+    Raises:
+        ValueError: if that does not converge, for want of samples.
     """
     model = EnergyNet(Parabola(), Still(VPLinear(), at)).eval()
     x0 = GAUSSIAN.prior.sample(points // K * K, Rng(seed)).reshape(-1, K, 1)
@@ -117,7 +120,9 @@ def fitted_line(target: Target, K: int, at: float, points: int, seed: int) -> tu
             line.sub_(step)
         if float(step.abs().max()) < 1e-9:
             return line[1].item(), line[0].item()
-    raise ArithmeticError(f"the {target} loss of K = {K} has no minimum on {points} points")
+    raise ValueError(
+        f"the {target} loss of K = {K} has no minimum on {points} samples; give more points"
+    )
 
 
 def moments(tilt: Tilt, energy: NoisyEnergy, times: list[float], n: int) -> tuple[float, float]:
