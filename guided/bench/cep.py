@@ -65,15 +65,15 @@ class Contrast:
 
     targets: tuple[Target, ...] = get_args(Target)
     """Targets of the energy nets."""
-    steps: int = 2000
+    steps: int = 2500
     """Optimisation steps of every net."""
-    batch: int = 256
+    batch: int = 128
     """Contrasts a step."""
     candidates: int = 16
     """Samples in a contrast, K, of the nets."""
-    points: int = 2**18
+    points: int = 2**19
     """Samples of a fit of slope and intercept."""
-    fits: int = 16
+    fits: int = 8
     """Such fits, of which mean and standard error are printed."""
     threads: int = 1
     """Processor threads."""
