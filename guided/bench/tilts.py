@@ -164,7 +164,7 @@ def training(
     def loss(x0: Tensor, energies: Tensor, rng: Rng) -> Tensor:
         return cep_loss(model, x0, energies, None, rng, target)
 
-    for state in train(model, batch, config, loss=loss):  # type: ignore[arg-type]
+    for state in train(model, batch, config, loss=loss):
         yield state.step
     model.load_state_dict(state.ema)
     model.eval().requires_grad_(False)
