@@ -24,19 +24,45 @@ class TimeTable:
     """
 
     def __init__(self, net: nn.Module, times: Iterable[float]) -> None:
-        embed_time: Any = net.embed_time
+        self._net = net
         first = next(net.parameters())
+        embed_time: Any = net.embed_time
         with torch.no_grad():
             grid = [float(t) for t in times]
             rows = embed_time(torch.tensor(grid, dtype=first.dtype, device=first.device))
-        self._embed_time = embed_time
         self._rows = {t: rows[i : i + 1] for i, t in enumerate(grid)}
 
-    def __call__(self, x: Tensor, level: Level) -> Tensor:
-        """Return the embedding, (1, width) for a time of the grid, else (B, width)."""
-        if isinstance(level.t, float) and level.t in self._rows:
-            return self._rows[level.t]
-        return self._embed_time(per_sample(level.t, x))
+    def __call__(self, x: Tensor, level: Level, cond: Tensor | None) -> Tensor:
+        """Return the embedding of the time, plus that of the condition if there is one.
+
+        Args:
+            x: noisy samples (B, ...).
+            level: of them.
+            cond: an embedded condition (B, width), or None for a network without.
+
+        Returns:
+            Shape (1, width) for a time of the grid without a condition, else (B, width).
+
+        Raises:
+            ValueError: for a condition that was not embedded, is missing or unexpected.
+        """
+        net: Any = self._net
+        known = isinstance(level.t, float) and level.t in self._rows
+        own = self._rows[level.t] if known else net.embed_time(per_sample(level.t, x))
+        if (cond is None) != (net.cond_dim == 0):
+            got = "None" if cond is None else tuple(cond.shape)
+            raise ValueError(
+                f"a hoisted {type(net).__name__} with cond_dim={net.cond_dim} was given the "
+                f"condition {got}; give embed(cond), or None where cond_dim is 0"
+            )
+        if cond is None:
+            return own
+        if cond.shape[-1] != own.shape[-1]:
+            raise ValueError(
+                f"a hoisted network expects an embedded condition of width {own.shape[-1]}, got "
+                f"{tuple(cond.shape)}; give embed(cond)"
+            )
+        return own + cond
 
 
 class HoistedDenoiser(NetDenoiser):
@@ -71,7 +97,7 @@ class HoistedDenoiser(NetDenoiser):
         """Call the network's body on x (B, ...)."""
         net: Any = self.net
         own = cond if self.part is None else cond[self.part]
-        return net.body(x.flatten(1), self.table(x, level) + own).reshape(x.shape)
+        return net.body(x.flatten(1), self.table(x, level, own)).reshape(x.shape)
 
 
 def require_hoistable(net: nn.Module) -> None:

@@ -5,16 +5,18 @@ from collections.abc import Callable
 
 import tyro
 
+from guided.bench.cep import Contrast
 from guided.bench.ensemble import Ensemble
 from guided.bench.pool import Busy
 from guided.bench.posterior import Posterior
 from guided.bench.speed import Speed
 
-COMMANDS: dict[str, Callable[..., Speed | Posterior | Busy | Ensemble]] = {
+COMMANDS: dict[str, Callable[..., Speed | Posterior | Busy | Ensemble | Contrast]] = {
     "speed": Speed,
     "posterior": Posterior,
     "pool": Busy,
     "ensemble": Ensemble,
+    "cep": Contrast,
 }
 
 

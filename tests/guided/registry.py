@@ -26,8 +26,9 @@ from guided import (
     Level,
     Operator,
     Prediction,
+    VPLinear,
 )
-from guided.guidance import DPG, DPS, SMC, TDS, TMPD, ZeroOrderDPS
+from guided.guidance import CEP, DPG, DPS, SMC, TDS, TMPD, EnergyNet, ZeroOrderDPS
 from guided.schedule import Schedule
 
 
@@ -58,6 +59,19 @@ class NoisyToy:
 
     def __call__(self, x: torch.Tensor, level: Level, cond: Any = None) -> torch.Tensor:
         return (x - level.alpha).square().flatten(1).sum(1)
+
+
+class Bowl(torch.nn.Module):
+    """An energy network for samples of any shape and conditions (B,)."""
+
+    def forward(
+        self, x: torch.Tensor, time: torch.Tensor, cond: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        centre = 1 - time if cond is None else cond.to(x) - time
+        return -(x - centre.reshape(-1, *[1] * (x.ndim - 1))).square().flatten(1).sum(1)
+
+
+BOWL = EnergyNet(Bowl(), VPLinear())
 
 
 def null(cond: torch.Tensor) -> torch.Tensor:
@@ -148,6 +162,20 @@ METHODS: dict[str, Row] = {
         lambda n: n,
         lambda d: DDPM(ClassifierGuidance(d, NoisyToy(), scale=0.0)),
         DDPM,
+    ),
+    "CEP": Row(
+        lambda d: DDPM(CEP(d, BOWL)),
+        lambda n: n,
+        lambda n: n,
+        lambda d: DDPM(CEP(d, BOWL, scale=0.0)),
+        DDPM,
+    ),
+    "CEP-scales": Row(
+        lambda d: DPMpp2M(CEP(d, BOWL, torch.tensor([0.5]))),
+        lambda n: n,
+        lambda n: n,
+        lambda d: DPMpp2M(CEP(d, BOWL, torch.tensor([0.0]))),
+        DPMpp2M,
     ),
     "DPS": Row(
         lambda d: DPS(DDPM(d), MEAN),

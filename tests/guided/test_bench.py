@@ -242,3 +242,45 @@ def test_ensemble_prints_a_line_a_method_and_keeps_all_figures(tmp_path, capsys)
         assert (figure["overhead"] is None) == (figure["calls"] == 0)
         assert figure["overhead"] is None or figure["overhead"] > 1
     assert "kept" not in printed and "MISSED" not in printed
+
+
+def test_cep_prints_three_tables_and_keeps_all_figures(tmp_path, capsys) -> None:
+    threads = torch.get_num_threads()
+    path = tmp_path / "new" / "cep.json"
+    command = ["cep", "--quick", "--steps", "4", "--targets", "raw", "mse", "--json", str(path)]
+    main(command)
+    torch.set_num_threads(threads)
+    printed = capsys.readouterr().out
+    figures = json.loads(path.read_text())
+    exact, *fits = figures["contrast"]
+    assert [(fit["K"], fit["contrast"]) for fit in fits] == [
+        (K, contrast) for K in (2, 4, 16, 64) for contrast in ("self", "raw")
+    ]
+    raw = fits[1]
+    assert abs(raw["slope"] - exact["slope"]) < 5 * raw["slope_error"] + 0.05
+    assert all(f"{fit['intercept']:.4f}" in printed for fit in fits)
+    assert {(r["tilt"], r["steps"], r["grid"]) for r in figures["samples"]} == {
+        (tilt, steps, grid)
+        for tilt in ("1-D Gaussian", "1-D mixture")
+        for steps in (15, 30)
+        for grid in ("uniform", "log-SNR")
+    }
+    assert [r.get("target", r.get("closed_form")) for r in figures["field"]] == 2 * [
+        *("raw", "mse"),
+        *("mean", "point"),
+    ]
+    assert all(len(row["errors"]) == 6 for row in figures["field"])
+    assert figures["options"]["targets"] == ["raw", "mse"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--candidates", "1"], "at least 2 candidates, got 1"),
+        (["--points", "10"], "at least 1024 points"),
+        (["--fits", "1"], "2 fits"),
+    ],
+)
+def test_cep_refuses_bad_input(arguments: list[str], message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
+        main(["cep", *arguments])

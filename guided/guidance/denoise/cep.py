@@ -6,6 +6,7 @@ energy network f learns it from samples of q and their energies. Rivals that are
 place are options of the same loss, and are exact only for a linear energy.
 """
 
+import math
 from typing import Any, Literal, get_args
 
 import torch
@@ -17,13 +18,13 @@ from guided.denoiser import per_sample
 from guided.energy import gradient
 from guided.guidance.denoise.classifier import ClassifierGuidance
 from guided.hoist import TimeTable, require_hoistable
+from guided.nets.residual import embedding
 from guided.rng import Rng
 from guided.schedule import Level, Schedule
 
 Target = Literal["self", "raw", "mse", "emse"]
 
-CLAMP = 4.5  # the largest exponent of the ``emse`` regression, as in the source
-MEMORY = 0.01  # weight of a batch in the running log-normaliser
+MEMORY = 0.01  # least weight of a new batch in the running log-normaliser
 
 
 class EnergyNet(nn.Module):
@@ -37,13 +38,15 @@ class EnergyNet(nn.Module):
 
     differentiable = True
     log_norm: Tensor
+    batches: Tensor
 
     def __init__(self, net: nn.Module, schedule: Schedule) -> None:
         super().__init__()
         self.net = net
         self.schedule = schedule
-        # log of the mean of exp(-E) so far (``emse``: of its maximum); nan before the first batch.
-        self.register_buffer("log_norm", torch.tensor(float("nan"), dtype=torch.float64))
+        # Of the batches that it was trained on: log of the mean of exp(-E), and how many.
+        self.register_buffer("log_norm", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: Tensor, level: Level, cond: Any = None) -> Tensor:
         """Return the energy -f of noisy samples x (B, ...), shape (B,)."""
@@ -61,8 +64,7 @@ class EnergyNet(nn.Module):
         b, k = x.shape[:2]
         net: Any = self.net
         if hasattr(net, "body"):  # embeds each condition once, not K times
-            own = net.embed_time(t) if cond is None else net.embed_time(t) + net.embed_cond(cond)
-            return net.body(x.flatten(2), own[:, None])
+            return net.body(x.flatten(2), embedding(net, t, cond)[:, None])
         return net(x.flatten(0, 1), t.repeat_interleave(k), repeat(cond, k)).reshape(b, k)
 
 
@@ -101,7 +103,7 @@ class HoistedEnergy(EnergyNet):
 
     def _embedding(self, x: Tensor, level: Level, cond: Any) -> Tensor:
         own = cond if self.part is None else cond[self.part]
-        return self.table(x, level) + own
+        return self.table(x, level, own)
 
 
 class CEP(ClassifierGuidance):
@@ -150,11 +152,14 @@ def cep_loss(
     ========  ==================================================================================
     ``self``  :math:`-\sum_i w_i \log \mathrm{softmax}_i f`, w the softmax of -E over the K
               samples: the code of the source; biased at small K
-    ``raw``   the same with :math:`w_i = e^{-E_i - c} / K`, c a running log-normaliser: exact for
-              every K >= 2
-    ``mse``   regression of f on -E: the mean of -E given x_t, too flat or too steep
-    ``emse``  regression of exp f on exp(-E): exact in theory, but blind where exp(-E) is small
+    ``raw``   the same with :math:`w_i = e^{-E_i - c} / K`: exact for every K >= 2
+    ``mse``   regression of f on -E: its minimiser is the mean of -E given x_t, not f
+    ``emse``  regression of exp f on :math:`e^{-E - c}`: exact, but blind where that is small
     ========  ==================================================================================
+
+    c is the log of the mean of exp(-E) over earlier batches. A condition whose energies lie above
+    those of others weighs less; subtract what is common to a condition first, but not what these
+    samples themselves tell of it, or ``raw`` turns into ``self``.
 
     Args:
         model: the energy net; ``raw`` and ``emse`` in training mode update its normaliser.
@@ -172,45 +177,46 @@ def cep_loss(
         ValueError: for an unknown target, shapes that do not match, or a contrast of one sample.
 
     Source: Lu et al. 2023, algorithm 1 and eq. 13; section 4.2 for the rivals.
-    Differs: c does not depend on t, since the weights do not.
+    Differs: c, a constant, cancels from eq. 13. ``emse`` has no largest exponent, where the code of
+        the source stops learning.
     """
     _check(x0, energies, target)
     shape = (len(x0), *[1] * (x0.ndim - 1))
     t = t_min + (1 - t_min) * rng.uniform((len(x0),), x0.dtype, x0.device)
     level = model.schedule.level(t.reshape(shape))
-    f = model.grouped(level.alpha * x0 + level.sigma * rng.normal(x0.shape, x0.dtype), t, cond)
+    noise = rng.normal(x0.shape, x0.dtype, x0.device)
+    f = model.grouped(level.alpha * x0 + level.sigma * noise, t, cond)
     if target == "mse":
         return (f + energies).square().mean(1)
-    if target == "emse":
-        top = _running(model, (-energies).max(), peak=True)
-        return (f.clamp(max=CLAMP).exp() - (-energies - top).exp()).square().mean(1)
     if target == "self":
-        weights = softmax(-energies, dim=1)
-    else:
-        mean = torch.logsumexp(-energies.flatten(), 0) - torch.tensor(energies.numel()).log()
-        weights = (-energies - _running(model, mean, peak=False)).exp() / energies.shape[1]
-    return -(weights * f.log_softmax(dim=1)).sum(1)
+        return -(softmax(-energies, dim=1) * f.log_softmax(dim=1)).sum(1)
+    weights = _raw_weights(model, energies)
+    if target == "emse":
+        return (f.exp() - weights).square().mean(1)
+    return -(weights * f.log_softmax(dim=1)).mean(1)
 
 
-def _running(model: EnergyNet, value: Tensor, peak: bool) -> Tensor:
-    """Fold a batch into the log-normaliser, a moving mean of exp or a maximum, and return it."""
-    old, new = model.log_norm, value.detach().double()
-    if model.training or old.isnan():
-        share = torch.tensor(MEMORY, dtype=torch.float64)
-        moved = torch.logaddexp(old + torch.log1p(-share), new + share.log())
-        moved = torch.maximum(old, new) if peak else moved
-        model.log_norm.copy_(torch.where(old.isnan(), new, moved))
-    return model.log_norm.to(value)
+def _raw_weights(model: EnergyNet, energies: Tensor) -> Tensor:
+    """Return exp(-E - c), with c of the batches before, and in training fold this one into c."""
+    value = energies.detach().double()
+    own = torch.logsumexp(-value.flatten(), 0) - math.log(value.numel())
+    # A c that knew this batch would tie the weights together, which is the bias of ``self``.
+    old = torch.where(model.batches == 0, own, model.log_norm)
+    if model.training:
+        share = (1 / (model.batches + 1).double()).clamp(min=MEMORY)
+        model.log_norm.copy_(torch.logaddexp(old + torch.log1p(-share), own + share.log()))
+        model.batches += 1
+    return (-value - old).exp().to(energies)
 
 
 def _check(x0: Tensor, energies: Tensor, target: str) -> None:
     if target not in get_args(Target):
         choices = ", ".join(get_args(Target))
         raise ValueError(f"unknown target {target!r}; expected one of {choices}")
-    if x0.shape[:2] != energies.shape:
+    if x0.ndim < 3 or x0.shape[:2] != energies.shape:
         raise ValueError(
-            f"samples (B, K, ...) need energies (B, K), got {tuple(x0.shape)} and "
-            f"{tuple(energies.shape)}"
+            f"the loss needs samples (B, K, ...) with an axis after K and energies (B, K), got "
+            f"{tuple(x0.shape)} and {tuple(energies.shape)}"
         )
     if target in ("self", "raw") and energies.shape[1] < 2:
         raise ValueError("a contrast needs at least K = 2 samples a condition, got 1")
