@@ -16,10 +16,11 @@ from domains.rl.data.normalise import Normaliser
 from domains.rl.data.offline import OfflineData
 from domains.rl.model import ModelConfig, behaviour, energy, times
 from domains.rl.policy import DiffusionPolicy, Networks, Sampling
-from guided.checkpoint import Weights
+from guided.checkpoint import CheckpointError, Weights
 from guided.denoiser import NetDenoiser
 from guided.guidance.denoise.cep import Target, cep_loss
 from guided.hoist import HoistedDenoiser
+from guided.results import write_json
 from guided.rng import Rng, stream_seed
 from guided.samplers import DPMpp2M
 from guided.train import TrainConfig, TrainState, train
@@ -119,14 +120,35 @@ class Run:
         )
 
     def stages(self) -> Iterator[Progress]:
-        """Train all stages in turn, yielding where the run is."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        about = {"data": self.data.name, **asdict(self.config)}
-        (self.folder / "training.json").write_text(json.dumps(about, indent=2) + "\n")
+        """Train all stages in turn, yielding where the run is.
+
+        Raises:
+            CheckpointError: if the folder holds a run of other data or settings.
+        """
+        self._claim_folder()
         yield from self.train_behaviour()
         support = yield from self.draw_support()
         yield from self.train_critic(support)
         yield from self.train_energy(support)
+
+    def _claim_folder(self) -> None:
+        """Refuse a folder of another run, whose finished stages would be taken for this one's."""
+        data = self.data
+        own = {"data": data.name, "steps": len(data), "rewards": data.rewards.double().sum().item()}
+        about = json.loads(json.dumps({**own, **asdict(self.config)}))
+        path = self.folder / "training.json"
+        if path.exists():
+            theirs = json.loads(path.read_text())
+            changed = sorted(
+                k for k in about.keys() | theirs.keys() if about.get(k) != theirs.get(k)
+            )
+            if changed:
+                raise CheckpointError(
+                    f"{self.folder} holds a run that differs in {', '.join(changed)}; use another "
+                    f"folder, or delete it to start again"
+                )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, about)
 
     def train_behaviour(self) -> Iterator[Progress]:
         """Fit the denoiser to the data's actions."""
