@@ -289,8 +289,15 @@ class DiffusionPolicy:
         config, weights = load(folder)
         if not {"model", "sampling", "keys", "shapes", "environment"} <= config.keys():
             raise CheckpointError(f"{folder} holds no diffusion policy; train one with guided-rl")
+        try:
+            networks = _networks(config, weights)
+        except (RuntimeError, KeyError, TypeError) as error:
+            reason = str(error).split("\n")[-1].strip()
+            raise CheckpointError(
+                f"{folder} holds a policy of other networks ({reason}); train it again"
+            ) from None
         return cls(
-            _networks(config, weights),
+            networks,
             replace(Sampling(**config["sampling"]), **sampling),
             stack=stack,
             keys=config["keys"],

@@ -196,7 +196,7 @@ class Run:
     def train_energy(self, support: Tensor) -> Iterator[Progress]:
         """Learn the energy of noisy actions by contrast between support actions."""
         states, loop = self.scaled.states, self.config.energy_loop
-        energies = self.energies(support)
+        support, energies = self.contrast(support)
 
         def batch(_: int, generator: torch.Generator) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             i = torch.randint(len(states), (loop.batch,), generator=generator)
@@ -208,17 +208,22 @@ class Run:
         yield from self._loop("energy", self.energy, batch, loop, loss)
 
     @torch.no_grad()
-    def energies(self, support: Tensor) -> Tensor:
-        """Return E = -beta Q / spread of the support actions, (N + E, K), less its mean."""
-        q = torch.cat(
-            [
-                self.critic.q(s, a)
-                for s, a in zip(self.scaled.states.split(4096), support.split(4096), strict=True)
-            ]
-        )
+    def contrast(self, support: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the actions to contrast, (N + E, K, A), and E = -beta (Q - mean Q) / spread.
+
+        The mean keeps exp(-E) of all states alike, which changes no target but for ``raw``, whose
+        weights must not depend on the samples they weigh: there half of the support gives the
+        mean, and the other half is contrasted.
+        """
+        parts = zip(self.scaled.states.split(4096), support.split(4096), strict=True)
+        q = torch.cat([self.critic.q(states, actions) for states, actions in parts])
         self.critic.spread.copy_(q.std(1).mean())
-        advantage = q - q.mean(1, keepdim=True)
-        return -self.config.beta / self.critic.spread.clamp(min=1e-6) * advantage
+        base, first = q, 0
+        if self.config.target == "raw":
+            first = support.shape[1] // 2
+            base = q[:, :first]
+        advantage = q[:, first:] - base.mean(1, keepdim=True)
+        return support[:, first:], -self.config.beta / self.critic.spread.clamp(1e-6) * advantage
 
     def _loop(
         self, stage: str, module: nn.Module, batch: Any, loop: TrainConfig, loss: Any
