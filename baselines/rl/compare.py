@@ -15,7 +15,7 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from baselines.rl import bc, diffusion_ql, idql, iql, sfbc, td3_bc
+from baselines.rl.bc import BCConfig
 from baselines.rl.contest import (
     TEST_SEED,
     VALIDATION_SEED,
@@ -28,8 +28,13 @@ from baselines.rl.contest import (
     settle,
 )
 from baselines.rl.controller import controller_of, play
+from baselines.rl.diffusion_ql import DiffusionQLConfig
+from baselines.rl.idql import IDQLConfig
+from baselines.rl.iql import IQLConfig
 from baselines.rl.registry import BASELINES
+from baselines.rl.sfbc import SfBCConfig
 from baselines.rl.table import markdown, row
+from baselines.rl.td3_bc import TD3BCConfig
 from baselines.rl.transitions import Bootstrap
 from domains.rl import environments
 from domains.rl.data.offline import OfflineData
@@ -73,19 +78,17 @@ class Compare:
     """Hardly any training: a smoke test, not a result."""
     guided: PolicyTraining = field(default_factory=PolicyTraining)
     """The guided policy."""
-    bc: bc.BCConfig = field(default_factory=bc.BCConfig)
+    bc: BCConfig = field(default_factory=BCConfig)
     """Behaviour cloning."""
-    td3_bc: td3_bc.TD3BCConfig = field(default_factory=td3_bc.TD3BCConfig)
+    td3_bc: TD3BCConfig = field(default_factory=TD3BCConfig)
     """TD3+BC."""
-    iql: iql.IQLConfig = field(default_factory=iql.IQLConfig)
+    iql: IQLConfig = field(default_factory=IQLConfig)
     """IQL."""
-    diffusion_ql: diffusion_ql.DiffusionQLConfig = field(
-        default_factory=diffusion_ql.DiffusionQLConfig
-    )
+    diffusion_ql: DiffusionQLConfig = field(default_factory=DiffusionQLConfig)
     """Diffusion-QL."""
-    idql: idql.IDQLConfig = field(default_factory=idql.IDQLConfig)
+    idql: IDQLConfig = field(default_factory=IDQLConfig)
     """IDQL."""
-    sfbc: sfbc.SfBCConfig = field(default_factory=sfbc.SfBCConfig)
+    sfbc: SfBCConfig = field(default_factory=SfBCConfig)
     """SfBC; its critic is the guided policy's own unless the targets differ."""
 
     def run(self) -> None:

@@ -56,11 +56,11 @@ class DiffusionQLConfig:
     """Of the hidden layers of the policy."""
     depth: int = 2
     """Its residual blocks."""
-    hidden: tuple[int, ...] = (256, 256)
+    hidden: tuple[int, ...] = (128, 128)
     """Widths of the hidden layers of the critics."""
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
     """The targets of the critics."""
-    loop: TrainConfig = field(default_factory=lambda: short(8_000))
+    loop: TrainConfig = field(default_factory=lambda: short(6_000))
     """The optimisation."""
     seed: int = 0
     """Of the initial weights."""
