@@ -41,11 +41,11 @@ class PolicyTraining:
     """The architecture."""
     critic: CriticConfig = field(default_factory=CriticConfig)
     """How values are learned."""
-    behaviour_loop: TrainConfig = field(default_factory=_loop(steps=15_000, batch=256))
+    behaviour_loop: TrainConfig = field(default_factory=_loop(steps=10_000, batch=256))
     """The optimisation of the behaviour's denoiser."""
     critic_loop: TrainConfig = field(default_factory=_loop(steps=15_000, batch=256))
     """The optimisation of the critic."""
-    energy_loop: TrainConfig = field(default_factory=_loop(steps=10_000, batch=256))
+    energy_loop: TrainConfig = field(default_factory=_loop(steps=5_000, batch=256))
     """The optimisation of the energy."""
     support: int = 8
     """Actions drawn from the behaviour for every state: the K of the contrast."""

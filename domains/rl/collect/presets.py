@@ -55,18 +55,19 @@ WEAK = Waypoint(
     gain=(0.5, 2.0), damping=(1.0, 1.0), noise=(0.3, 1.0), persistence=0.9, wander=(0.3, 0.7)
 )
 
-# Maze, limit of an episode, default steps of the mixture.
-_MAZES = (("UMaze", 300, 60_000), ("Medium", 600, 200_000), ("Large", 800, 400_000))
+# Maze, limit of an episode, default steps of the mixture, good episodes for each weak one. Weak
+# episodes are long: in the larger mazes a clone of as many of both would hardly arrive.
+_MAZES = (("UMaze", 300, 60_000, 1.0), ("Medium", 600, 200_000, 4.0), ("Large", 800, 400_000, 4.0))
 
 
 def _mazes() -> dict[str, Preset]:
     found = {}
-    for maze, limit, steps in _MAZES:
+    for maze, limit, steps, share in _MAZES:
         # Episodic: an episode ends at the goal. With the default, continuing_task=True, the goal
         # never moves and the ball parks on it.
         options = {"continuing_task": False, "max_episode_steps": limit}
         good, weak = Quality("good", GOOD), Quality("weak", WEAK)
-        mixtures = {"mixed": (good, weak), "good": (good,), "weak": (weak,)}
+        mixtures = {"mixed": (replace(good, share=share), weak), "good": (good,), "weak": (weak,)}
         for name, qualities in mixtures.items():
             found[f"pointmaze/{maze.lower()}-{name}"] = Preset(
                 f"PointMaze_{maze}-v3", qualities, GOOD, steps, options
