@@ -20,8 +20,8 @@ SOURCES = sorted(
 
 # What `import guided` and any of its modules must not bring: optional or slow to import.
 EAGER = (
-    "accelerate", "diffusers", "gymnasium", "matplotlib", "music21", "pretty_midi", "symusic",
-    "torchvision",
+    "accelerate", "diffusers", "gymnasium", "h5py", "matplotlib", "minari", "mujoco", "music21",
+    "pretty_midi", "stable_baselines3", "symusic", "torchvision",
 )  # fmt: skip
 
 IMPORT_EVERYTHING = """
