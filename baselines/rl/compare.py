@@ -223,7 +223,7 @@ class _Bar:
         self._to(f"{self.title}: episodes", progress.finished, progress.episodes)
 
     def _to(self, title: str, done: int, total: int) -> None:
-        if self.bar.desc != f"{title}: ":
+        if self.bar.desc != f"{title}: " or done < self.bar.n:
             self.bar.reset(total)
             self.bar.set_description(title, refresh=False)
         self.bar.update(done - self.bar.n)

@@ -44,6 +44,9 @@ class IQLConfig:
     """Expectile of the value: 0.5 is the behaviour's mean, 1 the best action seen."""
     beta: float = 3.0
     """Inverse temperature of the actor's weights; 0 is behaviour cloning."""
+    unit: float | None = None
+    """What an advantage of 1 is worth: beta is in units of one over it. None is the running
+    deviation of advantages; 1 is the source's own, which goes with the scale of the reward."""
     tau: float = 0.005
     """Share of the new weights that the slow critics take in a step."""
     hidden: tuple[int, ...] = (256, 256)
@@ -95,8 +98,8 @@ class IQL(nn.Module):
         """Return the weighed -log pi(a | s), (B,), for advantages (B,) without a gradient."""
         now = advantage.std()
         self.spread.copy_(torch.where(self.spread.isnan(), now, self.spread.lerp(now, 0.01)))
-        exponent = self.config.beta / self.spread.clamp(min=1e-6) * advantage
-        weight = exponent.exp().clamp(max=MOST_WEIGHT)
+        unit = self.config.unit or self.spread.clamp(min=1e-6)
+        weight = (self.config.beta / unit * advantage).exp().clamp(max=MOST_WEIGHT)
         return -weight * self.actor.log_prob(batch["state"], actions)
 
 

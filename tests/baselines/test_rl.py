@@ -218,6 +218,22 @@ def test_iql_without_temperature_is_cloning(data):
     torch.testing.assert_close(found, -model.actor.log_prob(batch["state"], actions))
 
 
+def test_iql_weighs_by_the_clipped_exponential_of_the_advantage(data):
+    actions, batch = batch_of(data)
+    advantage = torch.linspace(-1, 2, 32)
+    model = IQL(2, 1, IQLConfig(beta=3.0, unit=1.0))
+    found = model.actor_loss(actions, batch, advantage)
+    weight = torch.exp(3 * advantage).clamp(max=100)
+    assert (weight == 100).any()
+    torch.testing.assert_close(found, -weight * model.actor.log_prob(batch["state"], actions))
+    # In its own unit, the unit of the reward does not matter.
+    own, scaled = (IQL(2, 1, IQLConfig()) for _ in range(2))
+    scaled.load_state_dict(own.state_dict())
+    torch.testing.assert_close(
+        own.actor_loss(actions, batch, advantage), scaled.actor_loss(actions, batch, 50 * advantage)
+    )
+
+
 def test_targets_know_terminals_from_timeouts():
     one = bandit(2)
     ended = Transitions(one, Bootstrap(gamma=0.9))

@@ -1,5 +1,6 @@
 """The comparison of offline RL methods: a smoke run, what it keeps, and what it refuses."""
 
+import importlib.util
 import json
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import torch
 from baselines.rl.compare import main
 from baselines.rl.contest import Clock, with_seed
 from baselines.rl.controller import controller_of, play
+from baselines.rl.d3rlpy_check import main as d3rlpy_check
 from baselines.rl.table import markdown, row
 from baselines.rl.td3_bc import TD3BCConfig
 from domains.rl.collect.presets import GOOD
@@ -112,3 +114,9 @@ def test_a_finished_stage_is_not_timed_again(tmp_path) -> None:
     again.timed(training(), lambda _: None)
     assert again.seconds(("behaviour",)) == before
     assert json.loads(path.read_text()) == first
+
+
+def test_the_check_against_d3rlpy_says_what_it_needs(pendulum, capsys) -> None:
+    if importlib.util.find_spec("d3rlpy"):
+        pytest.skip("d3rlpy is there")
+    assert "needs d3rlpy" in refused(d3rlpy_check, [pendulum], capsys)
