@@ -181,7 +181,7 @@ def _quick(config: Any) -> Any:
 
 def _limit(contest: Contest) -> int:
     env = contest.make_env()
-    limit = env.spec.max_episode_steps
+    limit = env.spec.max_episode_steps if env.spec else None
     env.close()
     if limit is None:
         raise ValueError(f"the environment of {contest.data.name} has no limit of steps; give one")

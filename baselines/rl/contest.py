@@ -146,7 +146,7 @@ def settle(
     _require_same(folder / "trained.json", trained)
     clock = Clock(home / "seconds.json", who.name)
     policy = clock.timed(who.train(contest, config, seed, folder), on_train)
-    result = {"asked": asked, "seconds": clock.seconds(who.builds_on)}
+    result: dict[str, Any] = {"asked": asked, "seconds": clock.seconds(who.builds_on)}
     if who.knob is not None:
         policies = {value: who.knob.tuned(policy, value) for value in who.knob.values}
         found = {value: 0.0 for value in policies}
