@@ -17,7 +17,7 @@ from domains.rl.acting import Policy, Together
 from domains.rl.data.offline import OfflineData
 from domains.rl.episodes import Episodes
 from domains.rl.evaluate import OnStep, Trials, evaluate, sweep
-from domains.rl.policy import DiffusionPolicy, Sampling
+from domains.rl.policy import DiffusionPolicy
 from domains.rl.train import PolicyTraining, Progress, Run
 from domains.rl.vector import MakeEnv
 from guided.results import write_json
@@ -80,7 +80,7 @@ def behaviour(config: PolicyTraining) -> Contestant:
     def train(contest: Contest, _: Any, seed: int, __: Path) -> Generator[Progress, None, Policy]:
         run = contest.run(seed)
         yield from run.train_behaviour()
-        return _policy(contest, run, 0.0)
+        return run.policy(steps=contest.steps, scale=0.0)
 
     return Contestant("behaviour", "diffusion BC", config, train, None, ("behaviour",))
 
@@ -91,7 +91,7 @@ def cep(config: PolicyTraining, scales: tuple[float, ...]) -> Contestant:
     def train(contest: Contest, _: Any, seed: int, __: Path) -> Generator[Progress, None, Policy]:
         run = contest.run(seed)
         yield from run.stages()
-        return _policy(contest, run, 1.0)
+        return run.policy(steps=contest.steps)
 
     def scaled(policy: DiffusionPolicy, scale: float) -> Policy:
         return policy.guided(scale=scale)
@@ -232,11 +232,6 @@ def with_seed(config: Any, seed: int) -> Any:
     }
     own = {"seed": seed} if hasattr(config, "seed") else {}
     return replace(config, **parts, **own)
-
-
-def _policy(contest: Contest, run: Run, scale: float) -> DiffusionPolicy:
-    data, sampling = contest.data, Sampling(contest.steps, scale)
-    return DiffusionPolicy(run.networks, sampling, keys=data.keys, environment=data.environment)
 
 
 def _require_same(path: Path, config: dict[str, Any]) -> None:

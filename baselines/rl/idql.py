@@ -80,4 +80,6 @@ def train(
         yield from fit("idql", critic, transitions, config.loop, folder and folder / "idql")
     networks = Networks(run.behaviour, run.normaliser, critic, model=run.config.model)
     sampling = Sampling(config.steps, scale=0.0, candidates=config.candidates)
-    return DiffusionPolicy(networks, sampling, keys=data.keys, environment=data.environment)
+    return DiffusionPolicy(
+        networks, sampling, keys=data.keys, shapes=data.shapes, environment=data.environment
+    )

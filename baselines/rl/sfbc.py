@@ -127,5 +127,7 @@ def train(
         yield from critics.train_critic(support)
     networks = Networks(run.behaviour, run.normaliser, critics.critic, model=run.config.model)
     sampling = Sampling(config.steps, scale=0.0, candidates=config.candidates)
-    policy = DiffusionPolicy(networks, sampling, keys=data.keys, environment=data.environment)
+    policy = DiffusionPolicy(
+        networks, sampling, keys=data.keys, shapes=data.shapes, environment=data.environment
+    )
     return resampled(policy, config.beta)
