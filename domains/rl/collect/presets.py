@@ -57,7 +57,7 @@ WEAK = Waypoint(
 
 # Maze, limit of an episode, default steps of the mixture, good episodes for each weak one. Weak
 # episodes are long: in the larger mazes a clone of as many of both would hardly arrive.
-_MAZES = (("UMaze", 300, 60_000, 1.0), ("Medium", 600, 200_000, 4.0), ("Large", 800, 400_000, 4.0))
+_MAZES = (("UMaze", 300, 60_000, 1.0), ("Medium", 600, 400_000, 6.0), ("Large", 800, 800_000, 6.0))
 
 
 def _mazes() -> dict[str, Preset]:
