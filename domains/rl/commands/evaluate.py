@@ -45,7 +45,7 @@ class Evaluate:
     pictures: Path | None = None
     """Folder for plots: return against scale, Q calibration, and paths in a maze."""
     video: Path | None = None
-    """Film the first episode at the chosen scale (.gif or .mp4)."""
+    """Film the first episode at the chosen scale, or else the last (.gif or .mp4)."""
     json: Path | None = None
     """Write the figures to this file."""
     quick: bool = False
@@ -71,13 +71,14 @@ class Evaluate:
         reference = policy.about.get("reference")
         rows = {scale: row(episodes, reference) for scale, episodes in played.items()}
         print(table(rows, "scale", chosen))
+        shown = self.scales[-1] if chosen is None else chosen
         if self.json is not None:
             write_json(self.json, self._facts(policy, rows, chosen))
         if self.pictures is not None:
-            for path in draw(self.pictures, policy, make, played, chosen):
+            for path in draw(self.pictures, policy, make, played, shown):
                 print(f"wrote {path}")
         if self.video is not None:
-            self._film(policy, test, chosen)
+            self._film(policy, test, shown)
 
     def _loaded(self) -> DiffusionPolicy:
         changes: dict[str, Any] = {"candidates": self.candidates}
@@ -95,17 +96,19 @@ class Evaluate:
             processes=self.processes,
         )
 
-    def _choose(self, policy: DiffusionPolicy, make: Callable[[], Any], test: Trials) -> float:
+    def _choose(
+        self, policy: DiffusionPolicy, make: Callable[[], Any], test: Trials
+    ) -> float | None:
         """Return the best scale by the mean discounted return of the validation episodes."""
-        count = 2 if self.quick else self.validation
+        count = 2 if self.quick and self.validation else self.validation
         if count == 0 or len(self.scales) == 1:
-            return self.scales[-1]
+            return None
         other = replace(test, episodes=count, seed=self.seed + VALIDATION)
         with tqdm(total=count * len(self.scales), desc="validation", unit="episode") as bar:
             return choose(assess(make, policy, self.scales, other, on_step=counting(bar)))
 
     def _facts(
-        self, policy: DiffusionPolicy, rows: dict[float, Any], chosen: float
+        self, policy: DiffusionPolicy, rows: dict[float, Any], chosen: float | None
     ) -> dict[str, Any]:
         return {
             "policy": str(self.policy),
