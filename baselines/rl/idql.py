@@ -25,7 +25,8 @@ from tempfile import TemporaryDirectory
 from baselines.rl.transitions import Bootstrap, Transitions, fit, initial_weights, short
 from domains.rl.critics.critic import Critic, CriticConfig
 from domains.rl.data.offline import OfflineData
-from domains.rl.policy import DiffusionPolicy, Networks, Sampling
+from domains.rl.networks import Networks
+from domains.rl.policy import DiffusionPolicy, Sampling
 from domains.rl.train import PolicyTraining, Progress, Run
 from guided.train import TrainConfig
 

@@ -31,7 +31,9 @@ from torch import Tensor
 
 from domains.rl.critics.critic import CriticConfig
 from domains.rl.data.offline import OfflineData
-from domains.rl.policy import CriticEnergy, DiffusionPolicy, Networks, Sampling
+from domains.rl.networks import Networks
+from domains.rl.policy import DiffusionPolicy, Sampling
+from domains.rl.stack import CriticEnergy
 from domains.rl.train import PolicyTraining, Progress, Run
 from guided.cond import repeat
 from guided.guidance import BestOfN

@@ -2,7 +2,8 @@
 
 from domains.rl.data.offline import OfflineData
 from domains.rl.data.sources import load_data
-from domains.rl.policy import DiffusionPolicy, Networks, Sampling
+from domains.rl.networks import Networks
+from domains.rl.policy import DiffusionPolicy, Sampling
 from domains.rl.train import PolicyTraining, Run
 
 __all__ = [

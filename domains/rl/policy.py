@@ -1,7 +1,7 @@
 """A diffusion policy: observations in, actions out, whatever guides it in between."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,42 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domains.rl.critics.critic import Critic, CriticConfig
 from domains.rl.data.flatten import Shapes, flatten
-from domains.rl.data.normalise import Normaliser
-from domains.rl.model import ModelConfig, behaviour, energy, times
-from guided.checkpoint import CheckpointError, Weights, load, save
-from guided.denoiser import Denoiser, NetDenoiser
-from guided.energy import Energy
-from guided.guidance import CEP, BestOfN, EnergyNet, HoistedEnergy
+from domains.rl.model import times
+from domains.rl.networks import Networks
+from domains.rl.stack import Stack, standard_stack
+from guided.checkpoint import CheckpointError, load, save
+from guided.guidance import BestOfN, HoistedEnergy
 from guided.hoist import HoistedDenoiser
 from guided.rng import Rng
 from guided.sampler import Sampler
-from guided.samplers import DPMpp2M
-
-Stack = Callable[["DiffusionPolicy"], Sampler | BestOfN]
 
 SHIPPED = Path(__file__).parent / "weights" / "umaze"
 FIXED_SEED = 0  # of the noise that a deterministic action starts from
-
-
-@dataclass(frozen=True)
-class Networks:
-    """What training made, frozen.
-
-    Args:
-        behaviour: denoiser of the data's actions.
-        normaliser: of states and actions.
-        critic: values of actions; None where no value was learned.
-        energy: of noisy actions; None for a policy without CEP.
-        model: the architecture of both.
-    """
-
-    behaviour: NetDenoiser
-    normaliser: Normaliser
-    critic: Critic | None = None
-    energy: EnergyNet | None = None
-    model: ModelConfig = field(default_factory=ModelConfig)
 
 
 @dataclass(frozen=True)
@@ -58,45 +34,6 @@ class Sampling:
     """Of the guidance by the energy; 0 is the behaviour."""
     candidates: int = 1
     """Actions drawn, of which the critic picks the best."""
-
-
-class CriticEnergy(Energy):
-    """E = -Q of scaled actions (B, A), for a cond with the entry ``state`` (B, S)."""
-
-    differentiable = True
-
-    def __init__(self, critic: Critic) -> None:
-        self.critic = critic
-
-    def __call__(self, x0: Tensor, cond: Any = None) -> Tensor:
-        """Return -Q(s, a), shape (B,)."""
-        return -self.critic.q(cond["state"], x0)
-
-
-def standard_stack(
-    policy: "DiffusionPolicy", scale: float | Tensor | None = None
-) -> Sampler | BestOfN:
-    """Return CEP at a scale, then the best of the policy's candidates by Q; either may be off.
-
-    Args:
-        policy: whose networks and ``sampling`` are used.
-        scale: a number or one per observation (N,); None is that of ``sampling``.
-
-    Raises:
-        ValueError: where a network that is asked for was not trained.
-    """
-    scale = policy.sampling.scale if scale is None else scale
-    denoiser: Denoiser = policy.denoiser
-    if isinstance(scale, Tensor) or scale != 0:
-        if policy.energy is None:
-            raise ValueError("this policy has no energy; train one, or give scale=0")
-        denoiser = CEP(denoiser, policy.energy, scale)
-    sampler = DPMpp2M(denoiser)
-    if policy.sampling.candidates == 1:
-        return sampler
-    if policy.networks.critic is None:
-        raise ValueError("this policy has no critic to pick by; train one, or give candidates=1")
-    return BestOfN(sampler, CriticEnergy(policy.networks.critic), policy.sampling.candidates)
 
 
 class DiffusionPolicy:
@@ -250,35 +187,24 @@ class DiffusionPolicy:
 
     def save(self, folder: Path) -> None:
         """Write networks and settings to a folder (a stack of one's own is code: not saved)."""
-        nets = self.networks
-        parts: dict[str, Any] = {
-            "behaviour": nets.behaviour.state_dict(),
-            "normaliser": nets.normaliser.tensors(),
-        }
-        config: dict[str, Any] = {
-            "model": asdict(nets.model),
-            "critic": None,
+        config = {
+            **self.networks.config(),
             "sampling": asdict(self.sampling),
             "keys": self.keys,
             "shapes": self.shapes,
             "environment": self.environment,
             "about": self.about,
         }
-        if nets.critic is not None:
-            config["critic"] = asdict(nets.critic.config)
-            parts["critic"] = nets.critic.state_dict()
-        if nets.energy is not None:
-            parts["energy"] = nets.energy.state_dict()
-        save(folder, config, **parts)
+        save(folder, config, **self.networks.weights())
 
     @classmethod
     def load(
-        cls, folder: Path, stack: Stack | None = None, seed: int = 0, **sampling: Any
+        cls, folder: Path = SHIPPED, stack: Stack | None = None, seed: int = 0, **sampling: Any
     ) -> "DiffusionPolicy":
         """Read what :meth:`save` wrote.
 
         Args:
-            folder: of the checkpoint.
+            folder: of the checkpoint; the shipped maze policy unless told.
             stack: as in the class.
             seed: as in the class.
             sampling: fields of :class:`Sampling` that replace the saved ones.
@@ -290,7 +216,7 @@ class DiffusionPolicy:
         if not {"model", "sampling", "keys", "shapes", "environment"} <= config.keys():
             raise CheckpointError(f"{folder} holds no diffusion policy; train one with guided-rl")
         try:
-            networks = _networks(config, weights)
+            networks = Networks.rebuilt(config, weights)
         except (RuntimeError, KeyError, TypeError) as error:
             reason = str(error).split("\n")[-1].strip()
             raise CheckpointError(
@@ -306,21 +232,3 @@ class DiffusionPolicy:
             about=config["about"],
             seed=seed,
         )
-
-
-def _networks(config: dict[str, Any], weights: dict[str, Weights]) -> Networks:
-    normaliser = Normaliser.from_tensors(weights["normaliser"])
-    sizes = len(normaliser.mean), len(normaliser.low)
-    model = ModelConfig(**config["model"])
-    own, critic, noisy = behaviour(model, *sizes), None, None
-    own.load_state_dict(weights["behaviour"])
-    if "critic" in weights:
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in config["critic"].items()
-        }
-        critic = Critic(*sizes, CriticConfig(**fields))
-        critic.load_state_dict(weights["critic"])
-    if "energy" in weights:
-        noisy = energy(model, *sizes)
-        noisy.load_state_dict(weights["energy"])
-    return Networks(own, normaliser, critic, noisy, model)

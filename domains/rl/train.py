@@ -15,7 +15,8 @@ from domains.rl.critics.targets import Targets, targets
 from domains.rl.data.normalise import Normaliser
 from domains.rl.data.offline import OfflineData
 from domains.rl.model import ModelConfig, behaviour, energy, times
-from domains.rl.policy import DiffusionPolicy, Networks, Sampling
+from domains.rl.networks import Networks
+from domains.rl.policy import DiffusionPolicy, Sampling
 from guided.checkpoint import CheckpointError, Weights
 from guided.denoiser import NetDenoiser
 from guided.guidance.denoise.cep import Target, cep_loss

@@ -8,7 +8,9 @@ import torch
 from domains.rl.critics.critic import Critic, CriticConfig
 from domains.rl.data.normalise import Normaliser
 from domains.rl.model import ModelConfig, behaviour, energy
-from domains.rl.policy import CriticEnergy, DiffusionPolicy, Networks, Sampling
+from domains.rl.networks import Networks
+from domains.rl.policy import DiffusionPolicy, Sampling
+from domains.rl.stack import CriticEnergy
 from guided.checkpoint import CheckpointError
 from guided.guidance import SCG
 from guided.rng import Rng
