@@ -83,12 +83,15 @@ class PlainPolicy:
         savings: ``gradient``: that of the energy's network is written out, without autograd;
             ``schedule``: coefficients are floats; ``times``: time embeddings come from a table;
             ``states``: states are embedded once an action.
+        guided: whether the energy is evaluated at all, be it to multiply its gradient by 0.
 
     Raises:
         ValueError: for an unknown saving, or a policy without an energy.
     """
 
-    def __init__(self, policy: DiffusionPolicy, savings: Collection[Saving] = ()) -> None:
+    def __init__(
+        self, policy: DiffusionPolicy, savings: Collection[Saving] = (), guided: bool = True
+    ) -> None:
         unknown = sorted(set(savings) - set(get_args(Saving)))
         if unknown:
             choices = ", ".join(get_args(Saving))
@@ -96,6 +99,7 @@ class PlainPolicy:
         if policy.networks.energy is None:
             raise ValueError("guided acting needs an energy, and this policy has none; train one")
         self.savings, self.scale = frozenset(savings), policy.sampling.scale
+        self.guided = guided
         self.normaliser = policy.networks.normaliser
         self.behaviour: Any = policy.networks.behaviour.net
         self.energy: Any = policy.networks.energy.net
@@ -104,7 +108,7 @@ class PlainPolicy:
         self.tensors = TensorSchedule(schedule)
         self.floats = FloatSchedule(schedule.levels(policy.times))
         self.grid = torch.tensor(policy.times)
-        self.rows: dict[Any, Sequence[Tensor]] = {}
+        self.rows: dict[Any, tuple[Tensor, ...]] = {}
         if "times" in savings:
             with torch.no_grad():
                 for net in (self.behaviour, self.energy):
@@ -128,8 +132,9 @@ class PlainPolicy:
         before: Tensor | None = None
         for i, (t, s) in enumerate(pairwise(moments)):
             eps = self.behaviour.body(x, embed(self.behaviour, i))
-            slope = self._slope(x, embed(self.energy, i))
-            eps = eps - self.scale * c.sigma(t) * slope
+            if self.guided:
+                slope = self._slope(x, embed(self.energy, i))
+                eps = eps - self.scale * c.sigma(t) * slope
             x0 = (x - c.sigma(t) * eps) / c.alpha(t)
             h = c.log_snr(s) - c.log_snr(t)
             gone = c.expm1(-h)
