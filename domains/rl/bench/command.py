@@ -12,11 +12,13 @@ import torch
 from tqdm import tqdm
 
 from domains.rl.bench.acting import acting
-from domains.rl.bench.learning import STEPS, critic_learning, energy_learning
+from domains.rl.bench.learning import critic_learning, energy_learning
 from domains.rl.bench.problem import CALLS, made_up, made_up_support, untrained
 from domains.rl.bench.support import drawing
 from domains.rl.bench.turns import table
 from guided.results import require_writable, versions, write_json
+
+STEPS = 10  # of training, that are timed at once
 
 Part = Literal["acting", "learning", "support"]
 
@@ -30,7 +32,7 @@ class Offline:
 
     parts: tuple[Part, ...] = get_args(Part)
     """What to measure."""
-    rounds: int = 40
+    rounds: int = 20
     """Repetitions of everything; drawing support actions takes a fifth of them."""
     threads: int = 1
     """Processor threads."""
@@ -77,7 +79,7 @@ class Offline:
             support = made_up_support(data, self.seed)
             for number, learning in enumerate((critic_learning, energy_learning)):
                 own = folder / str(number)
-                make = partial(untrained, data, own, self.seed, STEPS)
+                make = partial(untrained, data, own, self.seed, 1 if self.quick else STEPS)
                 yield learning(make, support, rounds, self.seed)
         if "support" in self.parts:
             few = made_up(*((2, 10) if self.quick else (3, 100)), self.seed)

@@ -67,15 +67,18 @@ class PlainCritic(nn.Module):
         self.net = nn.ModuleList(_apart(critic.net))
         self.slow = nn.ModuleList(_apart(critic.slow)).requires_grad_(False)
 
+    def q(self, states: Tensor, support: Tensor) -> Tensor:
+        """Return the smaller slow value, (B, K), for (B, S) and (B, K, A)."""
+        pairs = [states.repeat_interleave(support.shape[1], 0), support.flatten(0, 1)]
+        both = [net(torch.cat(pairs, -1)) for net in self.slow]
+        return torch.min(*both).reshape(support.shape[:2])
+
     def loss(self, batch: Columns, _: Rng) -> Tensor:
         """Return the loss of each transition, (B,); moves the slow critics first."""
         with torch.no_grad():
             for slow, new in zip(self.slow.parameters(), self.net.parameters(), strict=True):
                 slow.lerp_(new, self.config.tau)
-            count, k = batch["support"].shape[:2]
-            states = batch["reached"].repeat_interleave(k, 0)
-            pairs = torch.cat([states, batch["support"].flatten(0, 1)], -1)
-            q = torch.min(*(net(pairs) for net in self.slow)).reshape(count, k)
+            q = self.q(batch["reached"], batch["support"])
             now = q.std(1).mean()
             moved = self.spread.lerp(now, 0.01)
             self.spread = torch.where(self.spread.isnan(), now, moved)
@@ -86,18 +89,33 @@ class PlainCritic(nn.Module):
         return errors[0] + errors[1]
 
 
-class PlainEnergy(nn.Module):
-    """An energy net whose time and state are embedded again for every action, and its loss."""
+class PlainEnergy:
+    """An energy net whose time and state are embedded again for every action, and its loss.
 
-    def __init__(self, energy: EnergyNet, target: Target) -> None:
-        super().__init__()
-        self.target = target
+    Args:
+        energy: copied.
+        target: what it learns by.
+        critic: works the energies out again in every batch; None: batches bring them.
+        beta: their inverse temperature, with a critic.
+    """
+
+    def __init__(
+        self, energy: EnergyNet, target: Target, critic: PlainCritic | None, beta: float
+    ) -> None:
+        self.target, self.critic, self.beta = target, critic, beta
         self.energy = EnergyNet(_Opaque(deepcopy(energy.net)), energy.schedule)
 
     def loss(self, batch: Columns, rng: Rng) -> Tensor:
         """Return the loss of each state, (B,)."""
-        args = batch["support"], batch["energy"], batch["state"]
-        return cep_loss(self.energy, *args, rng, self.target)
+        energies = batch["energy"] if self.critic is None else self._energies(batch)
+        return cep_loss(self.energy, batch["support"], energies, batch["state"], rng, self.target)
+
+    @torch.no_grad()
+    def _energies(self, batch: Columns) -> Tensor:
+        assert self.critic is not None
+        q = self.critic.q(batch["state"], batch["support"])
+        advantage = q - q.mean(1, keepdim=True)
+        return -self.beta / self.critic.spread.clamp(min=1e-6) * advantage
 
 
 class _Opaque(nn.Module):

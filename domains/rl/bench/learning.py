@@ -24,11 +24,11 @@ from domains.rl.critics.targets import targets
 from domains.rl.train import Run, critic_batch
 from guided.guidance.denoise.cep import cep_loss
 from guided.rng import Rng
-from guided.train import train
+from guided.train import TrainConfig, train
 
 LEAST = 2.0  # how many times faster than the plain way a step should be
-STEPS = 10  # that are timed at once
 PLAIN, INDEXED, COLLATED = "plain", "plain, saving on collation", "ours, with collation"
+VALUED = "plain, with Q of every batch"
 OURS = "ours"
 
 Make = Callable[[], Run]
@@ -44,7 +44,8 @@ def critic_columns(run: Run, support: Tensor) -> dict[str, Tensor]:
 
 def energy_columns(run: Run, support: Tensor) -> dict[str, Tensor]:
     """Return all that the energy learns from, a row for every state."""
-    return {"support": support, "energy": run.energies(support), "state": run.scaled.states}
+    drawn, energies = run.contrast(support)
+    return {"support": drawn, "energy": energies, "state": run.scaled.states}
 
 
 def critic_learning(make: Make, support: Tensor, rounds: int, seed: int) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def critic_learning(make: Make, support: Tensor, rounds: int, seed: int) -> dict
     Args:
         make: makes a training run at its beginning, always the same.
         support: actions of every state, (N + E, K, A).
-        rounds: repetitions of ``STEPS`` steps.
+        rounds: repetitions of as many steps as the run's loops report after.
         seed: of the batches.
     """
     run, other = make(), make()
@@ -61,7 +62,7 @@ def critic_learning(make: Make, support: Tensor, rounds: int, seed: int) -> dict
 
     def plain(batches: Batches) -> Iterator[Any]:
         module = PlainCritic(run.critic)
-        return plain_steps(module, batches, module.loss, loop.lr, STEPS)
+        return plain_steps(module, batches, module.loss, loop.lr, loop.log_every)
 
     feed = collated(columns, loop.batch, seed)
 
@@ -75,7 +76,7 @@ def critic_learning(make: Make, support: Tensor, rounds: int, seed: int) -> dict
         COLLATED: train(other.critic, batch, loop, loss=other.critic.loss),
         OURS: run.train_critic(support),
     }
-    return _timed("critic", loop.batch, support, loops, rounds)
+    return _timed("critic", loop, support, loops, rounds)
 
 
 def energy_learning(make: Make, support: Tensor, rounds: int, seed: int) -> dict[str, Any]:
@@ -83,9 +84,9 @@ def energy_learning(make: Make, support: Tensor, rounds: int, seed: int) -> dict
     run, other = make(), make()
     columns, loop = energy_columns(run, support), run.config.energy_loop
 
-    def plain(batches: Batches) -> Iterator[Any]:
-        module = PlainEnergy(run.energy, run.config.target)
-        return plain_steps(module, batches, module.loss, loop.lr, STEPS)
+    def plain(batches: Batches, critic: PlainCritic | None = None) -> Iterator[Any]:
+        module = PlainEnergy(run.energy, run.config.target, critic, run.config.beta)
+        return plain_steps(module.energy, batches, module.loss, loop.lr, loop.log_every)
 
     feed = collated(columns, loop.batch, seed)
 
@@ -98,19 +99,21 @@ def energy_learning(make: Make, support: Tensor, rounds: int, seed: int) -> dict
 
     loops = {
         PLAIN: plain(collated(columns, loop.batch, seed)),
+        # As the reference code does, which trains critic and energy side by side.
+        VALUED: plain(collated(columns, loop.batch, seed), PlainCritic(run.critic)),
         INDEXED: plain(indexed(columns, loop.batch, seed)),
         COLLATED: train(other.energy, batch, loop, loss=loss),
         OURS: run.train_energy(support),
     }
-    return _timed("energy", loop.batch, support, loops, rounds)
+    return _timed("energy", loop, support, loops, rounds)
 
 
 def _timed(
-    what: str, batch: int, support: Tensor, loops: dict[str, Iterator[Any]], rounds: int
+    what: str, loop: TrainConfig, support: Tensor, loops: dict[str, Iterator[Any]], rounds: int
 ) -> dict[str, Any]:
     runs = {name: partial(next, steps) for name, steps in loops.items()}
     return {
-        "what": f"a training step of the {what}, batch {batch} x K = {support.shape[1]}",
-        "rows": turns(runs, rounds, STEPS),
+        "what": f"a training step of the {what}, batch {loop.batch} x K = {support.shape[1]}",
+        "rows": turns(runs, rounds, loop.log_every),
         "targets": [{"run": OURS, "least": LEAST}],
     }

@@ -101,8 +101,8 @@ class PlainPolicy:
         self.savings, self.scale = frozenset(savings), policy.sampling.scale
         self.guided = guided
         self.normaliser = policy.networks.normaliser
-        self.behaviour: Any = policy.networks.behaviour.net
-        self.energy: Any = policy.networks.energy.net
+        nets: tuple[Any, Any] = policy.networks.behaviour.net, policy.networks.energy.net
+        self.behaviour, self.energy = nets
         schedule = policy.denoiser.schedule
         assert isinstance(schedule, VPLinear)
         self.tensors = TensorSchedule(schedule)
@@ -111,7 +111,7 @@ class PlainPolicy:
         self.rows: dict[Any, tuple[Tensor, ...]] = {}
         if "times" in savings:
             with torch.no_grad():
-                for net in (self.behaviour, self.energy):
+                for net in nets:
                     self.rows[net] = net.embed_time(self.grid).split(1)
 
     def act(self, obs: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

@@ -47,11 +47,13 @@ def made_up_support(data: OfflineData, seed: int) -> Tensor:
 def untrained(data: OfflineData, folder: Path, seed: int, log_every: int = 1) -> Run:
     """Return a training run at its beginning.
 
-    Its critic learns by the softmax rule from the first step on, and its loops report every
-    ``log_every`` steps, go on for as long as they are asked, and save nothing.
+    Its critic learns by the softmax rule from the first step on, its energy contrasts all of the
+    support; its loops report every ``log_every`` steps, never end by themselves, and save nothing.
     """
     endless: dict[str, Any] = {"steps": 10**9, "save_every": 10**9, "log_every": log_every}
-    config = PolicyTraining(critic=CriticConfig(warm_up=0.0), support=SUPPORT, seed=seed)
+    config = PolicyTraining(
+        critic=CriticConfig(warm_up=0.0), support=SUPPORT, target="self", seed=seed
+    )
 
     def loop(own: TrainConfig) -> TrainConfig:
         return replace(own, seed=seed, **endless)
