@@ -116,7 +116,9 @@ class DiffusionPolicy:
             rng = Rng([FIXED_SEED] * len(flat))
         elif rng is None:
             rng = self.rng if seed is None else Rng(seed)
-        x0 = self.sample(torch.from_numpy(flat), rng, scale)
+        # A stack of one's own may differentiate, which this mode forbids for good.
+        with torch.inference_mode(self.stack is None):
+            x0 = self.sample(torch.from_numpy(flat), rng, scale)
         actions = self.networks.normaliser.actions_back(x0).numpy()
         return actions[0] if single else actions
 

@@ -69,13 +69,14 @@ class StackedMLP(nn.Module):
         shape: tuple[int, ...] = h.shape[:2]
         if query is not None:
             assert self.query is not None
-            flat = query.flatten(0, -2)
-            own = torch.bmm(flat.expand(self.n, -1, -1), self.query)
+            shape = (self.n, *query.shape[:-1])
+            own = torch.bmm(query.flatten(0, -2).expand(self.n, -1, -1), self.query)
+            # In place, here and below: fresh memory costs as much as the arithmetic.
             if query.ndim == 3:
-                shape = (self.n, *query.shape[:2])
-                h = (own.unflatten(1, query.shape[:2]) + h[:, :, None]).flatten(1, 2)
+                own.unflatten(1, query.shape[:2]).add_(h[:, :, None])
             else:
-                h = own + h
+                own.add_(h)
+            h = own
         for layer in self.layers:
-            h = layer(h.relu())
+            h = layer(h.relu_())
         return h.reshape(shape)
