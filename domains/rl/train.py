@@ -96,10 +96,11 @@ class Run:
             data.at,
         )
         sizes = data.states.shape[1], data.actions.shape[1]
-        torch.manual_seed(stream_seed(config.seed))
-        self.behaviour = behaviour(config.model, *sizes)
-        self.critic = Critic(*sizes, config.critic)
-        self.energy = energy(config.model, *sizes)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(config.seed))
+            self.behaviour = behaviour(config.model, *sizes)
+            self.critic = Critic(*sizes, config.critic)
+            self.energy = energy(config.model, *sizes)
 
     @property
     def networks(self) -> Networks:
