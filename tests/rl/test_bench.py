@@ -150,9 +150,8 @@ def test_a_case_is_judged_by_its_own_row():
     assert "MISSED" not in table(case, judged=False)
 
 
-def test_acting_compares_what_agrees(run):
+def test_acting_judges_our_policy(run):
     case = acting(run.policy(steps=3), batch=1, rounds=1, seed=0)
-    assert case["gap"] < 1e-4
     assert case["targets"][0]["run"] == case["rows"][-1]["run"]
 
 

@@ -33,6 +33,5 @@ def acting(policy: DiffusionPolicy, batch: int, rounds: int, seed: int) -> dict[
     return {
         "what": f"a guided action, batch {batch}",
         "rows": turns(runs, rounds),
-        "gap": float(np.abs(runs[PLAIN]() - runs[OURS]()).max()),
         "targets": [{"run": OURS, "least": LEAST[batch]}] if batch in LEAST else [],
     }
