@@ -28,7 +28,7 @@ def optimizers(
     named = dict(module.named_parameters())
     hidden = {k for k, p in named.items() if name == "muon" and p.ndim == 2 and ".blocks." in k}
     rest = [p for k, p in named.items() if k not in hidden]
-    adamw = torch.optim.AdamW(rest, lr, betas=(0.9, 0.99), weight_decay=weight_decay)
+    adamw = torch.optim.AdamW(rest, lr, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
     chosen: list[torch.optim.Optimizer] = [adamw]
     if name == "muon" and not hidden:
         raise ValueError(

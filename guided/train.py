@@ -159,9 +159,11 @@ class _Loop:
         self.optimizers = optimizers(denoiser, config.optimizer, config.lr, config.weight_decay)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
         self.step = 0
-        self.ema = {k: v.clone() for k, v in self._weights().items()}
+        self.live = self._weights()  # tensors that only ever change in place
+        self.ema = {k: v.clone() for k, v in self.live.items()}
         # What no gradient moves, such as buffers and target networks, is copied, not averaged.
-        self.moved = {k for k, v in self._module().named_parameters() if v.requires_grad}
+        self.moved = [k for k, v in self._module().named_parameters() if v.requires_grad]
+        self.copied = sorted(self.live.keys() - set(self.moved))
         self.weak: dict[str, Tensor] | None = None
         self.folder = RunFolder(folder, asdict(config), writes=not self.rank) if folder else None
         if self.folder and (state := self.folder.load()):
@@ -177,7 +179,7 @@ class _Loop:
         self.scaler.scale(mean).backward()
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(self.denoiser.parameters(), config.clip)
+        norm = nn.utils.clip_grad_norm_(self.denoiser.parameters(), config.clip, foreach=True)
         value, self.norm = mean.item(), norm.item()
         self._require_finite(value)
         self.lr = config.lr * _rate(self.step, config)
@@ -204,11 +206,10 @@ class _Loop:
     def _average(self) -> None:
         """Fold the new weights into the averages and count the step."""
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        for key, value in self._weights().items():
-            if key in self.moved:
-                self.ema[key].lerp_(value, 1 - decay)
-            else:
-                self.ema[key].copy_(value)
+        averages, values = ([part[k] for k in self.moved] for part in (self.ema, self.live))
+        torch._foreach_lerp_(averages, values, 1 - decay)
+        for key in self.copied:
+            self.ema[key].copy_(self.live[key])
         self.step += 1
         if self.step == self.config.snapshot_at:
             self.weak = {key: value.clone() for key, value in self.ema.items()}
@@ -230,7 +231,7 @@ class _Loop:
         """Keep all that a resume needs."""
         state = {
             "step": self.step,
-            "weights": self._weights(),
+            "weights": self.live,
             "ema": self.ema,
             "weak": self.weak,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -239,7 +240,7 @@ class _Loop:
         folder.save(state)
 
     def _resume(self, path: Path, state: dict[str, Any]) -> None:
-        weights = self._weights()
+        weights = self.live
         if _shapes(weights) != _shapes(state["weights"]):
             raise CheckpointError(
                 f"{path} is of a network with other parts or shapes than the given one; build the "

@@ -36,10 +36,13 @@ def draw(
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "scale.png"]
     points = [
-        (scale, bootstrap(mean, episodes.returns, over="episodes"))
+        (scale, bootstrap(mean, episodes.discounted, over="episodes"))
         for scale, episodes in played.items()
     ]
-    against_scale({"guided policy": points}, written[0], "Return against guidance scale")
+    against_scale(
+        {"guided policy": points}, written[0], "The same episodes at every guidance scale",
+        score="discounted return",
+    )  # fmt: skip
     if policy.networks.critic is not None:
         written.append(folder / "calibration.png")
         pair = calibration(policy, played[chosen])
