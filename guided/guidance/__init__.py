@@ -1,10 +1,11 @@
 """Guidance methods, one a file, sorted by the function they wrap: denoise, step or sample."""
 
 from guided.guidance.between import Between
-from guided.guidance.denoise.cep import CEP, EnergyNet, HoistedEnergy, cep_loss
+from guided.guidance.denoise.cep import CEP, cep_loss
 from guided.guidance.denoise.cfg import CFG
 from guided.guidance.denoise.classifier import ClassifierGuidance, NoisyEnergy
 from guided.guidance.denoise.contrast import Contrast
+from guided.guidance.denoise.energy_net import EnergyNet, HoistedEnergy
 from guided.guidance.denoise.replace import Replace
 from guided.guidance.denoise.tmpd import TMPD
 from guided.guidance.sample.best_of_n import BestOfN
