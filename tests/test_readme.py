@@ -35,6 +35,18 @@ def test_inverting_a_simulator() -> None:
     assert log_z < 0
 
 
+def test_a_policy_acts() -> None:
+    """It drives to the right, as the wall on the way to the goal asks for."""
+    printed = run(next(block for block in BLOCKS if "DiffusionPolicy" in block))
+    guided, behaviour = (
+        [float(number) for number in re.findall(r"-?\d+\.\d*", line)]
+        for line in printed.splitlines()
+    )
+    assert guided[0] > 0.5
+    assert len(guided) == len(behaviour) == 2
+    assert guided != behaviour
+
+
 @pytest.mark.slow
 def test_music_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
