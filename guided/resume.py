@@ -1,4 +1,4 @@
-"""The files of a training run: ``resume.pt`` and ``log.jsonl``, which survive a kill at any moment.
+"""The files of a training run, which survive a kill at any moment: ``resume.pt`` and ``log.jsonl``.
 
 ``resume.pt`` (weights, averages, optimisers; no pickled code) is replaced in one rename.
 ``log.jsonl`` has one line per yielded state; a resume drops the lines of steps it does again.
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from guided.checkpoint import CheckpointError
+from guided.results import write_json
 
 Line = dict[str, float]
 
@@ -54,22 +55,12 @@ class RunFolder:
                 f"{self.path} is truncated or no training state ({type(error).__name__}); delete "
                 f"it to start again"
             ) from None
-        self._require_same(config)
+        _require_same(self.path, json.loads(self.config), config)
         if self.writes:
             part = self._log.with_name(".log.part")
             part.write_text("".join(json.dumps(line) + "\n" for line in self.lines(state["step"])))
             part.replace(self._log)
         return state
-
-    def _require_same(self, theirs: dict[str, Any]) -> None:
-        mine = json.loads(self.config)
-        changed = sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k))
-        if changed:
-            differ = ", ".join(f"{k} {theirs.get(k)!r}, not {mine.get(k)!r}" for k in changed)
-            raise CheckpointError(
-                f"{self.path} belongs to a run with another configuration ({differ}); use another "
-                f"folder, or delete it to start again"
-            )
 
     def log(self, line: Line) -> None:
         """Append a line, which needs the entry ``step``."""
@@ -97,3 +88,45 @@ class RunFolder:
         # A kill may have cut the last line short.
         lines = [json.loads(x) for x in self._log.read_text().splitlines() if x.endswith("}")]
         return [line for line in lines if line["step"] <= step]
+
+
+def claim(path: Path, config: Mapping[str, Any]) -> None:
+    """Write what a folder is for to a JSON file in it, or check that it is for the same.
+
+    Args:
+        path: of the file; its folder is made.
+        config: all that the content of the folder depends on, as JSON can hold it.
+
+    Raises:
+        CheckpointError: if the file is damaged, or holds another configuration.
+    """
+    mine = json.loads(json.dumps(config))
+    if path.exists():
+        try:
+            theirs = dict(json.loads(path.read_text()))
+        except (ValueError, TypeError):
+            raise CheckpointError(
+                f"{path} is truncated or no configuration; delete {path.parent} to start again"
+            ) from None
+        _require_same(path.parent, mine, theirs)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, mine)
+
+
+def _require_same(place: Path, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+    own, other = _flat(mine), _flat(theirs)
+    changed = sorted(k for k in own.keys() | other.keys() if own.get(k) != other.get(k))
+    if changed:
+        differ = ", ".join(f"{k} {other.get(k)!r}, not {own.get(k)!r}" for k in changed)
+        raise CheckpointError(
+            f"{place} belongs to a run with another configuration ({differ}); use another folder, "
+            f"or delete it to start again"
+        )
+
+
+def _flat(tree: Mapping[str, Any], name: str = "") -> dict[str, Any]:
+    """Return the leaves of nested dicts by dotted names."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= _flat(value, f"{name}{key}.") if isinstance(value, dict) else {name + key: value}
+    return leaves

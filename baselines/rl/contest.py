@@ -21,6 +21,7 @@ from domains.rl.policy import DiffusionPolicy
 from domains.rl.train import PolicyTraining, Progress, Run
 from domains.rl.vector import MakeEnv
 from guided.results import write_json
+from guided.resume import claim
 
 TEST_SEED, VALIDATION_SEED = 1_000, 2_000  # of episodes, the same for all seeds of training
 SHARED = ("behaviour", "support")  # stages that several methods build on
@@ -125,7 +126,7 @@ def settle(
     """Return the result of a method and a seed, from its file if that is of the same question.
 
     Raises:
-        ValueError: where the folder holds training of another configuration.
+        CheckpointError: where the folder holds training of another configuration.
     """
     home = contest.folder / f"seed-{seed}"
     config = with_seed(who.config, seed)
@@ -143,7 +144,7 @@ def settle(
     if path.exists() and (kept := json.loads(path.read_text()))["asked"] == asked:
         return dict(kept)
     folder = home / who.name
-    _require_same(folder / "trained.json", trained)
+    claim(folder / "trained.json", trained)
     clock = Clock(home / "seconds.json", who.name)
     policy = clock.timed(who.train(contest, config, seed, folder), on_train)
     result: dict[str, Any] = {"asked": asked, "seconds": clock.seconds(who.builds_on)}
@@ -232,16 +233,6 @@ def with_seed(config: Any, seed: int) -> Any:
     }
     own = {"seed": seed} if hasattr(config, "seed") else {}
     return replace(config, **parts, **own)
-
-
-def _require_same(path: Path, config: dict[str, Any]) -> None:
-    if path.exists() and json.loads(path.read_text()) != config:
-        raise ValueError(
-            f"{path.parent} holds training of another configuration; give another --out, or delete "
-            f"that folder"
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, config)
 
 
 def _plain(tree: Any) -> Any:

@@ -1,6 +1,5 @@
 """Training a guided policy in four resumable stages: behaviour, support actions, critic, energy."""
 
-import json
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,11 +16,11 @@ from domains.rl.data.offline import OfflineData
 from domains.rl.model import ModelConfig, behaviour, energy, times
 from domains.rl.networks import Networks
 from domains.rl.policy import DiffusionPolicy, Sampling
-from guided.checkpoint import CheckpointError, Weights
+from guided.checkpoint import Weights
 from guided.denoiser import NetDenoiser
 from guided.guidance.denoise.cep import Target, cep_loss
 from guided.hoist import HoistedDenoiser
-from guided.results import write_json
+from guided.resume import claim
 from guided.rng import Rng, stream_seed
 from guided.samplers import DPMpp2M
 from guided.train import TrainConfig, TrainState, train
@@ -137,20 +136,7 @@ class Run:
         """Refuse a folder of another run, whose finished stages would be taken for this one's."""
         data = self.data
         own = {"data": data.name, "steps": len(data), "rewards": data.rewards.double().sum().item()}
-        about = json.loads(json.dumps({**own, **asdict(self.config)}))
-        path = self.folder / "training.json"
-        if path.exists():
-            theirs = json.loads(path.read_text())
-            changed = sorted(
-                k for k in about.keys() | theirs.keys() if about.get(k) != theirs.get(k)
-            )
-            if changed:
-                raise CheckpointError(
-                    f"{self.folder} holds a run that differs in {', '.join(changed)}; use another "
-                    f"folder, or delete it to start again"
-                )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, about)
+        claim(self.folder / "training.json", {**own, **asdict(self.config)})
 
     def train_behaviour(self) -> Iterator[Progress]:
         """Fit the denoiser to the data's actions."""

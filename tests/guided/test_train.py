@@ -14,6 +14,7 @@ import torch
 from guided.checkpoint import CheckpointError
 from guided.denoiser import NetDenoiser
 from guided.nets import MLP, Transformer
+from guided.resume import claim
 from guided.schedule import RectifiedFlow
 from guided.train import TrainConfig, train
 
@@ -336,3 +337,15 @@ def test_two_processes_train_one_network_on_different_batches(tmp_path):
     assert not any(torch.equal(p, q) for p, q in zip(a, alone, strict=True))
     lines = (tmp_path / "two" / "log.jsonl").read_text().splitlines()
     assert [json.loads(x)["step"] for x in lines] == list(range(1, 13))
+
+
+def test_a_folder_is_claimed_for_one_configuration(tmp_path):
+    path = tmp_path / "new" / "training.json"
+    config = {"data": "a", "loop": {"lr": 0.5, "sizes": (1, 2)}}
+    claim(path, config)
+    claim(path, config)
+    with pytest.raises(CheckpointError, match=r"new belongs .* \(loop\.lr 0\.5, not 0\.1\)"):
+        claim(path, {"data": "a", "loop": {"lr": 0.1, "sizes": (1, 2)}})
+    path.write_text(path.read_text()[:-9])
+    with pytest.raises(CheckpointError, match=r"truncated or no configuration; delete .*new to"):
+        claim(path, config)

@@ -44,19 +44,9 @@ def targets(data: OfflineData, gamma: float, n: int | None = 1) -> Targets:
     first = torch.repeat_interleave(data.starts[:-1], data.lengths)
     left = length - (torch.arange(len(data)) - first)
     m = left if n is None else left.clamp(max=n)
-    sums = _discounted_sums(data, gamma, m, left)
+    full = data.returns_to_go(gamma)
+    beyond = (torch.arange(len(data)) + m).clamp(max=len(data) - 1)
+    sums = full - torch.where(m < left, gamma ** m.double() * full[beyond], 0.0)
     ends = (m == left) & data.terminals[(first + length - 1)]
     discounts = torch.where(ends, 0.0, gamma ** m.double())
     return Targets(sums.float(), discounts.float(), data.at + m)
-
-
-def _discounted_sums(data: OfflineData, gamma: float, m: Tensor, left: Tensor) -> Tensor:
-    """Return the sums of m rewards from every transition on, by going back from the ends."""
-    to_go, last, running = data.rewards.double().tolist(), (left == 1).tolist(), 0.0
-    for i in range(len(data) - 1, -1, -1):
-        running = to_go[i] + (0.0 if last[i] else gamma * running)
-        to_go[i] = running
-    full = torch.tensor(to_go, dtype=torch.float64)
-    beyond = (torch.arange(len(data)) + m).clamp(max=len(data) - 1)
-    rest = torch.where(m < left, gamma ** m.double() * full[beyond], 0.0)
-    return full - rest

@@ -99,7 +99,7 @@ class OfflineData:
     def returns_to_go(self, gamma: float) -> Tensor:
         r"""Return :math:`\sum_{k \ge 0} \gamma^k r_{i+k}` to the end of the episode, (N,).
 
-        Nothing is added for the future of an episode that was cut: after a timeout the sum is what
+        In double precision. Nothing is added for the future of an episode that was cut: after a timeout the sum is what
         was seen, which is less (for positive rewards) than what would have come.
 
         Args:
@@ -119,4 +119,4 @@ class OfflineData:
         for k, count in enumerate(longer.tolist()[1:-1], start=1):
             i = last[:count] - k
             result[i] = rewards[i] + gamma * result[i + 1]
-        return result.float()
+        return result
