@@ -1,6 +1,7 @@
 """How good a guided policy is at which scale: paired episodes, rows of a table, a fair choice."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from domains.rl.data.scores import Reference, normalised_score
 from domains.rl.episodes import Episodes, Keep
 from domains.rl.evaluate import OnStep, Trials, sweep
 from domains.rl.policy import DiffusionPolicy
-from domains.rl.statistics import bootstrap, mean, summarise
+from domains.rl.statistics import bootstrap, difference, mean, summarise
 
 VALIDATION = 10_000  # added to a seed: the episodes that choose are never those that judge
 
@@ -30,24 +31,36 @@ def maker(policy: DiffusionPolicy, environment: str | None, **options: Any) -> C
     return lambda: environments.make(which, **options)
 
 
-def require_fit(policy: DiffusionPolicy, make_env: Callable[[], Any]) -> None:
-    """Refuse an environment whose observations or actions are not those of the policy.
+def require_fit(
+    make_env: Callable[[], Any],
+    states: int,
+    actions: int,
+    keys: Sequence[str] | None,
+    data: str,
+) -> None:
+    """Refuse an environment whose observations or actions are not those of some data.
+
+    Args:
+        make_env: returns a new environment.
+        states: numbers in a flat observation of the data.
+        actions: numbers in an action of the data.
+        keys: entries of the data's dict observations, or None.
+        data: their name.
 
     Raises:
-        ValueError: in words.
+        ValueError: if it does not fit, or has other actions than bounded vectors.
     """
     env = make_env()
     try:
         environments.check_continuous(env.action_space)
-        size, _, _ = layout(env.observation_space, policy.keys)
+        size, _, _ = layout(env.observation_space, keys)
         found = size, env.action_space.shape[0]
     finally:
         env.close()
-    own = len(policy.networks.normaliser.mean), len(policy.networks.normaliser.low)
-    if found != own:
+    if found != (states, actions):
         raise ValueError(
-            f"this policy maps {own[0]} observed numbers to {own[1]} actions, the environment has "
-            f"{found[0]} and {found[1]}; it was trained on {policy.about.get('data', 'other data')}"
+            f"{data} has {states} observed numbers and {actions} actions, the environment has "
+            f"{found[0]} and {found[1]}; choose the environment of the data"
         )
 
 
@@ -73,12 +86,25 @@ def choose(results: Mapping[Any, Episodes]) -> Any:
 def row(episodes: Episodes, reference: Reference | None) -> dict[str, Any]:
     """Return the figures of a table's row, with 95 % intervals over episodes."""
     facts = summarise(episodes.returns, episodes.success, over="episodes").to_json()
-    steps = bootstrap(mean, episodes.lengths, over="episodes")
     return {
         **facts,
-        "steps": {"value": steps.value, "low": steps.low, "high": steps.high},
-        "discounted": float(episodes.discounted.mean()),
+        "steps": asdict(bootstrap(mean, episodes.lengths, over="episodes")),
+        "discounted": asdict(bootstrap(mean, episodes.discounted, over="episodes")),
         "score": normalised_score(float(episodes.returns.mean()), reference),
+    }
+
+
+def gains(played: Mapping[Any, Episodes]) -> dict[Any, dict[str, float]]:
+    """Return what each label earns more than the first one, in pairs of the same episodes.
+
+    It is the mean difference of the discounted returns, with its 95 % interval over episodes, for
+    every label but the first.
+    """
+    first, *others = played
+    base = played[first].discounted
+    return {
+        label: asdict(difference(played[label].discounted, base, over="episodes"))
+        for label in others
     }
 
 

@@ -1,77 +1,95 @@
-"""The evaluations of checkpoints during training, with both of the numbers that papers report."""
+"""The learning curve of a run: its policy, evaluated while the energy is trained."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from functools import partial
 from typing import Any
 
-import numpy as np
+from domains.rl import environments
+from domains.rl.assess import require_fit, row
+from domains.rl.evaluate import Trials, evaluate
+from domains.rl.plots import learning_curves
+from domains.rl.statistics import Interval
+from domains.rl.train import Progress, Run
+from domains.rl.vector import SideBySide
+from guided.results import write_json
 
-from domains.rl.statistics import Over, Summary, summarise
 
-
-@dataclass(frozen=True, eq=False)
 class Curve:
-    """Evaluations of C checkpoints of S training seeds, E episodes each.
+    """Evaluates a run at equal distances; ``curve.json`` and ``curve.png`` of its folder show it.
+
+    All evaluations play the same episodes, at the policy's own scale. What ``curve.json`` already
+    holds of as many episodes is not played again.
 
     Args:
-        steps: training steps of the checkpoints, increasing, (C,).
-        returns: (C, S, E).
-        success: (C, S, E), or None.
+        run: not begun.
+        count: evaluations.
+        episodes: of each.
 
     Raises:
-        ValueError: if the shapes do not fit, or steps do not increase.
+        ValueError: for counts below 1, or an environment that the data do not tell, that cannot be
+            made or does not fit, or that has no time limit.
     """
 
-    steps: Sequence[int]
-    returns: np.ndarray
-    success: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        """Check the shapes."""
-        shapes = [np.shape(x) for x in (self.returns, self.success) if x is not None]
-        if len(set(shapes)) > 1 or len(shapes[0]) != 3 or shapes[0][0] != len(self.steps):
+    def __init__(self, run: Run, count: int, episodes: int) -> None:
+        if count < 1:
+            raise ValueError(f"--curve must be at least 1 evaluation, or 0 for none, got {count}")
+        which = run.data.environment
+        if which is None:
             raise ValueError(
-                f"Curve got {len(self.steps)} steps and results of shapes {shapes}; give"
-                f" (steps, seeds, episodes)"
+                f"{run.data.name} does not tell its environment, in which a curve is evaluated; "
+                f"leave out --curve"
             )
-        if not len(self.steps) or np.any(np.diff(self.steps) <= 0):
-            raise ValueError(f"Curve got the steps {list(self.steps)}; give increasing ones")
+        self.run, self.make_env = run, partial(environments.make, which)
+        sizes = run.data.states.shape[1], run.data.actions.shape[1]
+        require_fit(self.make_env, *sizes, run.data.keys, run.data.name)
+        self.trials = Trials(episodes, seed=run.config.seed, discount=run.config.critic.gamma)
+        with SideBySide(self.make_env, 1) as envs:
+            if envs.steps_at_most is None:
+                raise ValueError(
+                    f"the environment of {run.data.name} has no time limit, so that an episode "
+                    f"might never end; leave out --curve"
+                )
+        loop = run.config.energy_loop
+        self.every = -(-loop.steps // count // loop.log_every) * loop.log_every
+        self.points = self._kept()
 
-    def at(self, index: int, over: Over = "seeds") -> Summary:
-        """Return the summary of one checkpoint."""
-        return self._pick(np.full(self.returns.shape[1], index), over)
+    def add(self, progress: Progress) -> None:
+        """Evaluate, if it is time and was not done before."""
+        step, last = progress.done, progress.done == progress.of
+        due = progress.stage == "energy" and (last or step % self.every == 0)
+        if not due or step in self.points or progress.weights is None:
+            return
+        energy = self.run.energy
+        kept = {key: value.clone() for key, value in energy.state_dict().items()}
+        energy.load_state_dict(progress.weights)
+        played = evaluate(self.make_env, self.run.policy(), self.trials)
+        energy.load_state_dict(kept)
+        energy.requires_grad_(True).train()
+        self.points[step] = row(played, self.run.data.reference)
+        self._write()
 
-    def last(self, over: Over = "seeds") -> Summary:
-        """Return the summary of the last checkpoint: the honest number."""
-        return self.at(len(self.steps) - 1, over)
+    def ends(self) -> dict[str, dict[str, Any]]:
+        """Return the ``last`` point and the ``best``, the first of the largest discounted return.
 
-    def best(self, over: Over = "seeds") -> Summary:
-        """Return the summary of every seed's best checkpoint, by its mean return.
-
-        It flatters: the episodes that judge a checkpoint have also chosen it.
+        The latter flatters: the episodes that judge it have also chosen it.
         """
-        return self._pick(self._best, over)
+        steps = sorted(self.points)
+        best = max(steps, key=lambda step: self.points[step]["discounted"]["value"])
+        chosen = {"last": steps[-1], "best": best}
+        return {name: {"step": step, **self.points[step]} for name, step in chosen.items()}
 
-    @property
-    def best_steps(self) -> list[int]:
-        """The training steps of every seed's best checkpoint, (S,)."""
-        return [int(self.steps[i]) for i in self._best]
+    def _kept(self) -> dict[int, dict[str, Any]]:
+        path = self.run.folder / "curve.json"
+        points = json.loads(path.read_text()).get("points", {}) if path.exists() else {}
+        of_ours = self.trials.episodes
+        return {int(step): own for step, own in points.items() if own["episodes"] == of_ours}
 
-    def to_json(self, over: Over = "seeds") -> dict[str, Any]:
-        """Return all checkpoints, the last and the best as what ``json`` writes."""
-        return {
-            "steps": [int(step) for step in self.steps],
-            "curve": [self.at(i, over).to_json() for i in range(len(self.steps))],
-            "last": self.last(over).to_json(),
-            "best": self.best(over).to_json(),
-            "best_steps": self.best_steps,
-        }
-
-    @property
-    def _best(self) -> np.ndarray:
-        return np.asarray(self.returns).mean(axis=2).argmax(axis=0)
-
-    def _pick(self, checkpoint: np.ndarray, over: Over) -> Summary:
-        seed = np.arange(len(checkpoint))
-        success = None if self.success is None else self.success[checkpoint, seed]
-        return summarise(self.returns[checkpoint, seed], success, over=over)
+    def _write(self) -> None:
+        points = dict(sorted(self.points.items()))
+        write_json(self.run.folder / "curve.json", {"points": points, **self.ends()})
+        drawn = [(step, Interval(**own["discounted"])) for step, own in points.items()]
+        learning_curves(
+            {"guided policy": drawn}, self.run.folder / "curve.png",
+            f"The same {self.trials.episodes} episodes along the training of the energy",
+            effort="training steps of the energy", score="discounted return",
+        )  # fmt: skip

@@ -1,18 +1,19 @@
 """evaluate: a policy in its environment, at several guidance scales, one of them chosen fairly."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import tyro
 from tqdm import tqdm
 
-from domains.rl.assess import VALIDATION, assess, choose, maker, require_fit, row, table
-from domains.rl.commands.options import threads
+from domains.rl.assess import VALIDATION, assess, choose, gains, maker, require_fit, row, table
 from domains.rl.evaluate import OnStep, Progress, Trials
 from domains.rl.pictures import draw
 from domains.rl.policy import DiffusionPolicy
+from domains.rl.video import film, require_filmable
 from guided.results import require_writable, versions, write_json
 
 
@@ -59,10 +60,14 @@ class Evaluate:
         """
         for path in (self.json, self.video, self.pictures and self.pictures / "scale.png"):
             require_writable(path or None)
-        threads(1)
+        torch.set_num_threads(1)  # the fastest for networks as small as these
         policy = self._loaded()
         make = maker(policy, self.environment)
-        require_fit(policy, make)
+        own = policy.networks.normaliser
+        data = policy.about.get("data", "the policy's data")
+        require_fit(make, len(own.mean), len(own.low), policy.keys, data)
+        if self.video is not None:
+            require_filmable(maker(policy, self.environment, render_mode="rgb_array"), self.video)
         test = self._trials(policy)
         chosen = self._choose(policy, make, test)
         keep = policy.flat if self.pictures is not None else None
@@ -71,9 +76,12 @@ class Evaluate:
         reference = policy.about.get("reference")
         rows = {scale: row(episodes, reference) for scale, episodes in played.items()}
         print(table(rows, "scale", chosen))
+        gained = gains(played)
+        for scale, gain in gained.items():
+            print(_gain(scale, gain, self.scales[0]))
         shown = self.scales[-1] if chosen is None else chosen
         if self.json is not None:
-            write_json(self.json, self._facts(policy, rows, chosen))
+            write_json(self.json, self._facts(policy, test, rows, chosen, gained))
         if self.pictures is not None:
             for path in draw(self.pictures, policy, make, played, shown):
                 print(f"wrote {path}")
@@ -96,35 +104,48 @@ class Evaluate:
             processes=self.processes,
         )
 
+    def _validated(self) -> int:
+        """Return how many episodes choose between the scales; 0 where there is no choice."""
+        if self.validation < 0:
+            raise ValueError(f"give 0 validation episodes or more, got {self.validation}")
+        if len(self.scales) == 1:
+            return 0
+        return min(self.validation, 2) if self.quick else self.validation
+
     def _choose(
         self, policy: DiffusionPolicy, make: Callable[[], Any], test: Trials
     ) -> float | None:
         """Return the best scale by the mean discounted return of the validation episodes."""
-        count = 2 if self.quick and self.validation else self.validation
-        if count == 0 or len(self.scales) == 1:
+        count = self._validated()
+        if not count:
             return None
         other = replace(test, episodes=count, seed=self.seed + VALIDATION)
         with tqdm(total=count * len(self.scales), desc="validation", unit="episode") as bar:
             return choose(assess(make, policy, self.scales, other, on_step=counting(bar)))
 
     def _facts(
-        self, policy: DiffusionPolicy, rows: dict[float, Any], chosen: float | None
+        self,
+        policy: DiffusionPolicy,
+        test: Trials,
+        rows: dict[float, Any],
+        chosen: float | None,
+        gained: dict[float, Any],
     ) -> dict[str, Any]:
         return {
             "policy": str(self.policy),
             "data": policy.about.get("data"),
-            "episodes": self.episodes,
-            "validation": self.validation,
-            "seed": self.seed,
+            "environment": self.environment,
+            "trials": asdict(test),
+            "validation": self._validated(),
             "candidates": self.candidates,
+            "network_calls": policy.sampling.steps,
             "chosen": chosen,
+            "gains": {f"{scale:g}": gain for scale, gain in gained.items()},
             "scales": {f"{scale:g}": facts for scale, facts in rows.items()},
             "versions": versions(),
         }
 
     def _film(self, policy: DiffusionPolicy, test: Trials, scale: float) -> None:
-        from domains.rl.video import film
-
         assert self.video is not None
         make = maker(policy, self.environment, render_mode="rgb_array")
         film(make, policy.guided(scale=scale), replace(test, episodes=1), self.video)
@@ -138,3 +159,9 @@ def counting(bar: tqdm) -> OnStep:
         bar.update(progress.finished - bar.n)
 
     return on_step
+
+
+def _gain(scale: float, gain: dict[str, float], over: float) -> str:
+    """Return a line about the paired difference of a scale and another."""
+    value, low, high = (f"{gain[name]:+.3g}" for name in ("value", "low", "high"))
+    return f"scale {scale:g} earns {value} [{low}, {high}] more than scale {over:g} (discounted)"

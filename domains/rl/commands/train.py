@@ -1,20 +1,20 @@
 """train: from a data set to a guided policy, in four resumable stages."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import tyro
 from tqdm import tqdm
 
-from domains.rl.assess import maker, row
-from domains.rl.commands.options import few, threads
+from domains.rl.assess import table
+from domains.rl.curves import Curve
 from domains.rl.data.sources import load_data
-from domains.rl.evaluate import Trials, evaluate
 from domains.rl.train import PolicyTraining, Progress, Run
-from guided.results import require_writable, write_json
+from guided.results import require_writable
+from guided.train import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,10 @@ class Train:
     """Model, critic, energy and the optimisation of each."""
     download: bool = False
     """Fetch a data set that is not here from Minari's server."""
+    horizon: int | None = None
+    """Steps of an episode, for a D4RL file that does not mark where episodes were cut."""
     curve: int = 0
-    """Evaluate the policy so many times while its energy is trained."""
+    """Evaluate the policy so many times while its energy is trained: curve.png and curve.json."""
     episodes: int = 50
     """Episodes of such an evaluation."""
     tensorboard: bool = False
@@ -47,21 +49,28 @@ class Train:
         """Load, train, save.
 
         Raises:
-            ValueError: for data that are missing or unfit, or a folder that cannot be written.
+            ValueError: for data that are missing or unfit, a folder that cannot be written or
+                holds another run, a package that is missing, or an environment that cannot be
+                evaluated in.
         """
         require_writable(self.out / "training.json")
-        data = load_data(self.dataset, download=self.download)
+        writer = _board_writer() if self.tensorboard else None
         config = self._config()
-        threads(1)
+        data = load_data(self.dataset, download=self.download, horizon=self.horizon)
+        torch.set_num_threads(1)  # the fastest for networks as small as these
         run = Run(data, config, self.out)
-        board = _Board(self.out / "tensorboard") if self.tensorboard else None
-        curve = _Curve(self, run) if self.curve else None
+        curve = Curve(run, self.curve, self.episodes) if self.curve else None
+        board = None if writer is None else _Board(writer, self.out / "tensorboard")
         for progress in _with_bars(run.stages()):
             if board is not None:
                 board.add(progress)
             if curve is not None:
                 curve.add(progress)
         run.policy().save(self.out / "policy")
+        if curve is not None:
+            ends = curve.ends()
+            print(table({f"{name} {own['step']}": own for name, own in ends.items()}, "step"))
+            print(f"wrote {self.out / 'curve.json'} and {self.out / 'curve.png'}")
         print(f"wrote {self.out / 'policy'}: spread of Q within a state {run.critic.spread:.4g}")
 
     def _config(self) -> PolicyTraining:
@@ -69,7 +78,7 @@ class Train:
         loops = ("behaviour_loop", "critic_loop", "energy_loop")
         seeded = {name: replace(getattr(config, name), seed=config.seed) for name in loops}
         if self.quick:
-            seeded = {name: few(loop) for name, loop in seeded.items()}
+            seeded = {name: _few(loop) for name, loop in seeded.items()}
         return replace(config, **seeded)
 
 
@@ -93,48 +102,39 @@ def _with_bars(progress: Iterator[Progress]) -> Iterator[Progress]:
             bar.close()
 
 
-class _Curve:
-    """Evaluations of the policy at equal distances in the training of its energy."""
-
-    def __init__(self, command: Train, run: Run) -> None:
-        self.run, self.path = run, command.out / "curve.json"
-        self.trials = Trials(command.episodes, seed=run.config.seed)
-        loop = run.config.energy_loop
-        self.every = -(-loop.steps // command.curve // loop.log_every) * loop.log_every
-        self.points: dict[str, Any] = {}
-        if self.path.exists():
-            self.points = json.loads(self.path.read_text())
-
-    def add(self, progress: Progress) -> None:
-        """Evaluate, if it is time and was not done before."""
-        step, last = progress.done, progress.done == progress.of
-        due = progress.stage == "energy" and (last or step % self.every == 0)
-        if not due or str(step) in self.points or progress.weights is None:
-            return
-        kept = {key: value.clone() for key, value in self.run.energy.state_dict().items()}
-        self.run.energy.load_state_dict(progress.weights)
-        policy = self.run.policy()
-        played = evaluate(maker(policy, None), policy, self.trials)
-        self.run.energy.load_state_dict(kept)
-        self.run.energy.requires_grad_(True).train()
-        self.points[str(step)] = row(played, self.run.data.reference)
-        write_json(self.path, self.points)
+def _few(loop: TrainConfig) -> TrainConfig:
+    """Return a loop of a few steps, for smoke tests."""
+    return replace(loop, steps=20, batch=16, warmup=2, save_every=10, log_every=10)
 
 
 class _Board:
-    """Losses for TensorBoard."""
+    """Losses for TensorBoard.
 
-    def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise ValueError(
-                "--tensorboard needs the package tensorboard; pip install tensorboard"
-            ) from None
-        self.writer: Any = SummaryWriter(str(folder))
+    Args:
+        writer: the class of the package; see :func:`_board_writer`.
+        folder: of its files.
+    """
+
+    def __init__(self, writer: Any, folder: Path) -> None:
+        self.writer = writer(str(folder))
 
     def add(self, progress: Progress) -> None:
         """Write one loss."""
         if progress.loss is not None:
             self.writer.add_scalar(f"loss/{progress.stage}", progress.loss, progress.done)
             self.writer.flush()
+
+
+def _board_writer() -> Any:
+    """Return TensorBoard's writer.
+
+    Raises:
+        ValueError: where the package is missing.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError(
+            "--tensorboard needs the package tensorboard; pip install tensorboard"
+        ) from None
+    return SummaryWriter
