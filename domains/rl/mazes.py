@@ -69,7 +69,6 @@ def maze_paths(
     title: str = "",
     *,
     radius: float = 0.45,
-    overlay: bool = False,
     name: str = "scale {}",
 ) -> Figure:
     """Draw where episodes went, a panel a label.
@@ -81,7 +80,6 @@ def maze_paths(
         path: PNG to write; None writes none.
         title: headline.
         radius: of a goal.
-        overlay: draw all labels in one panel.
         name: of a label, as a format.
 
     Raises:
@@ -93,7 +91,7 @@ def maze_paths(
             f"maze_paths got {len(paths)} labels, and paths of shapes {wrong}; give each label at"
             f" least one (T + 1, 2)"
         )
-    figure, panels = _panels(maze, 1 if overlay else len(paths), title)
+    figure, panels = _panels(maze, len(paths), title)
     places = np.empty((0, 2)) if goals is None else np.reshape(goals, (-1, 2))
     for axes in panels:
         _walls(axes, maze)
@@ -101,11 +99,8 @@ def maze_paths(
             _goal(axes, goal, radius)
     for index, (label, colour) in enumerate(colours(list(paths)).items()):
         said = name.format(f"{label:g}" if isinstance(label, int | float) else label)
-        _lines(panels[0 if overlay else index], paths[label], colour, said)
-        if not overlay:
-            panels[index].set_title(said, loc="left", fontsize=11, color=INK)
-    if overlay:
-        panels[0].legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=10)
+        _lines(panels[index], paths[label], colour)
+        panels[index].set_title(said, loc="left", fontsize=11, color=INK)
     return save(figure, path)
 
 
@@ -139,11 +134,11 @@ def _goal(axes: Axes, goal: np.ndarray, radius: float) -> None:
     axes.plot(*goal, marker="*", color=GOAL, markersize=9, linestyle="none", zorder=4)
 
 
-def _lines(axes: Axes, lines: Sequence[np.ndarray], colour: Any, label: str) -> None:
+def _lines(axes: Axes, lines: Sequence[np.ndarray], colour: Any) -> None:
     thin = len(lines) > MANY_PATHS
     axes.add_collection(
         LineCollection(
-            [np.asarray(line) for line in lines], colors=[colour], label=label, zorder=2,
+            [np.asarray(line) for line in lines], colors=[colour], zorder=2,
             linewidths=0.9 if thin else 1.6, alpha=0.5 if thin else 0.85, capstyle="round",
         )
     )  # fmt: skip

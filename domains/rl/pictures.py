@@ -58,7 +58,14 @@ def draw_maze(
     make_env: Callable[[], Any],
     played: Mapping[float, Episodes],
 ) -> Path | None:
-    """Draw where episodes went, a panel a scale; return None for an environment without a maze."""
+    """Draw where episodes went, a panel a scale.
+
+    Return None for an environment without a maze, or whose states do not begin with the place (as
+    those of AntMaze).
+    """
+    starts = next(iter(played.values())).starts
+    if not _begin_with_the_place(policy, starts):
+        return None
     env = make_env()
     try:
         if not hasattr(env.unwrapped, "maze"):
@@ -66,14 +73,19 @@ def draw_maze(
         maze = Maze.of(env)
     finally:
         env.close()
-    paths = {scale: _positions(policy, episodes) for scale, episodes in played.items()}
-    first = next(iter(played.values()))
-    goals = np.asarray(first.starts["desired_goal"])[:PATHS]
+    paths = {scale: _positions(episodes) for scale, episodes in played.items()}
+    goals = np.asarray(starts["desired_goal"])[:PATHS]
     maze_paths(maze, paths, goals, path, "The same episodes at every guidance scale")
     return path
 
 
-def _positions(policy: DiffusionPolicy, episodes: Episodes) -> list[np.ndarray]:
+def _begin_with_the_place(policy: DiffusionPolicy, starts: Any) -> bool:
+    if (policy.keys or ("",))[0] != "observation" or "achieved_goal" not in starts:
+        return False
+    return np.array_equal(starts["observation"][:, :2], starts["achieved_goal"])
+
+
+def _positions(episodes: Episodes) -> list[np.ndarray]:
     """Return the places (T + 1, 2) of the first episodes."""
     assert episodes.traces is not None
     return [trace.states[:, :2] for trace in episodes.traces[:PATHS]]

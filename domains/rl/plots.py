@@ -62,7 +62,6 @@ def against_scale(
     title: str = "",
     scale: str = "guidance scale",
     score: str = "return",
-    levels: Mapping[str, float] | None = None,
 ) -> Figure:
     """Draw a score against the guidance scale, with bars from low to high.
 
@@ -72,7 +71,6 @@ def against_scale(
         title: headline.
         scale: name of the scale.
         score: name of the number.
-        levels: scores that do not depend on a scale, drawn as dashed lines.
 
     Raises:
         ValueError: for a curve without points.
@@ -84,8 +82,6 @@ def against_scale(
             scales, value, np.maximum([value - low, high - value], 0), color=colour, marker="o",
             markersize=5, linewidth=1.8, capsize=3, label=label,
         )  # fmt: skip
-    for (label, level), dash in zip((levels or {}).items(), ("--", ":", "-.") * 9, strict=False):
-        axes.axhline(level, color=FRAME, linestyle=dash, linewidth=1.4, label=label, zorder=1)
     return _finish(figure, axes, scale, score, path)
 
 

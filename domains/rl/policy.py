@@ -215,10 +215,11 @@ class DiffusionPolicy:
             CheckpointError: for a missing, truncated or foreign checkpoint.
         """
         config, weights = load(folder)
-        if not {"model", "sampling", "keys", "shapes", "environment"} <= config.keys():
+        if not {"model", "sampling", "keys", "shapes", "environment", "about"} <= config.keys():
             raise CheckpointError(f"{folder} holds no diffusion policy; train one with guided-rl")
         try:
             networks = Networks.rebuilt(config, weights)
+            saved = Sampling(**config["sampling"])
         except (RuntimeError, KeyError, TypeError) as error:
             reason = str(error).split("\n")[-1].strip()
             raise CheckpointError(
@@ -226,7 +227,7 @@ class DiffusionPolicy:
             ) from None
         return cls(
             networks,
-            replace(Sampling(**config["sampling"]), **sampling),
+            replace(saved, **sampling),
             stack=stack,
             keys=config["keys"],
             shapes=config["shapes"],

@@ -160,18 +160,6 @@ def success_rate(success: ArrayLike, confidence: float = 0.95) -> Interval:
     return Interval(float(flags.mean()), float(found.low), float(found.high))
 
 
-def normalised(returns: ArrayLike, reference: tuple[float, float]) -> np.ndarray:
-    """Return 100 (returns - low) / (high - low), D4RL's score, for reference = (low, high).
-
-    Raises:
-        ValueError: if high is not above low.
-    """
-    low, high = reference
-    if not high > low:
-        raise ValueError(f"normalised got the reference {reference}; give low < high")
-    return 100 * (np.asarray(returns, dtype=float) - low) / (high - low)
-
-
 def summarise(
     returns: ArrayLike,
     success: ArrayLike | None = None,

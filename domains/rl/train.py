@@ -28,7 +28,7 @@ from guided.train import TrainConfig, TrainState, train
 CHUNK = 2_048  # states whose support actions are drawn at once
 
 
-def _loop(**changes: Any) -> Callable[[], TrainConfig]:
+def _loop_of(**changes: Any) -> Callable[[], TrainConfig]:
     settings: dict[str, Any] = {"lr": 1e-3, "weight_decay": 0.0, "clip": 10.0, "log_every": 100}
     return lambda: TrainConfig(**{**settings, "save_every": 2_000, "ema": 0.995, **changes})
 
@@ -41,11 +41,11 @@ class PolicyTraining:
     """The architecture."""
     critic: CriticConfig = field(default_factory=CriticConfig)
     """How values are learned."""
-    behaviour_loop: TrainConfig = field(default_factory=_loop(steps=10_000, batch=256))
+    behaviour_loop: TrainConfig = field(default_factory=_loop_of(steps=10_000, batch=256))
     """The optimisation of the behaviour's denoiser."""
-    critic_loop: TrainConfig = field(default_factory=_loop(steps=15_000, batch=256))
+    critic_loop: TrainConfig = field(default_factory=_loop_of(steps=15_000, batch=256))
     """The optimisation of the critic."""
-    energy_loop: TrainConfig = field(default_factory=_loop(steps=5_000, batch=256))
+    energy_loop: TrainConfig = field(default_factory=_loop_of(steps=5_000, batch=256))
     """The optimisation of the energy."""
     support: int = 8
     """Actions drawn from the behaviour for every state: the K of the contrast."""
@@ -56,7 +56,15 @@ class PolicyTraining:
     target: Target = "self"
     """What the energy learns by; see ``cep_loss``."""
     seed: int = 0
-    """Of everything random; ``train`` sets that of the three loops to it."""
+    """Of everything random; ``guided-rl train`` sets that of the three loops to it."""
+
+    def __post_init__(self) -> None:
+        least = 4 if self.target == "raw" else 2
+        if self.support < least or self.support_steps < 1 or not self.beta > 0:
+            raise ValueError(
+                f"training needs support >= {least} (to contrast actions), support_steps >= 1 and "
+                f"beta > 0, got {self.support}, {self.support_steps} and {self.beta}"
+            )
 
 
 class Progress(NamedTuple):

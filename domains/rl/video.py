@@ -99,11 +99,7 @@ def film(
     pace: list[float] = []
 
     def make() -> gymnasium.Env:
-        try:
-            env = make_env()
-        except (AttributeError, ImportError, OSError, RuntimeError) as error:
-            # What MuJoCo raises when it loads a graphics library that is not there.
-            raise _no_picture("the environment", error) from error
+        env = _made(make_env)
         pace.append(float(env.metadata.get("render_fps") or DEFAULT_FPS) / every)
         return Filmed(env, frames, every)
 
@@ -111,6 +107,33 @@ def film(
     played = evaluate(make, policy, replace(trials, envs=1, processes=False))
     _write(target, frames, fps or max(pace[0], LEAST_FPS))
     return played
+
+
+def require_filmable(make_env: MakeEnv, path: str | PathLike[str]) -> None:
+    """Refuse what :func:`film` would refuse, before long episodes are played.
+
+    Args:
+        make_env: as for ``film``; makes an environment, of which one picture is taken.
+        path: as for ``film``.
+
+    Raises:
+        ValueError: for another kind of file, an environment that cannot render, or a missing
+            package.
+    """
+    _require_format(Path(path))
+    env = _made(make_env)
+    try:
+        Filmed(env, []).reset(seed=0)
+    finally:
+        env.close()
+
+
+def _made(make_env: MakeEnv) -> gymnasium.Env:
+    try:
+        return make_env()
+    except (AttributeError, ImportError, OSError, RuntimeError) as error:
+        # What MuJoCo raises when it loads a graphics library that is not there.
+        raise _no_picture("the environment", error) from error
 
 
 def _write(path: Path, frames: list[np.ndarray], fps: float) -> None:
@@ -136,8 +159,10 @@ def _in_one_piece(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _require_ffmpeg(path: Path) -> None:
-    if find_spec("imageio_ffmpeg") is None:
+def _require_writer(path: Path, kind: str) -> None:
+    if find_spec("imageio") is None:
+        raise ValueError(f"cannot write {path} without imageio; pip install 'guided[rl]'")
+    if kind == ".mp4" and find_spec("imageio_ffmpeg") is None:
         raise ValueError(
             f"cannot write {path} without ffmpeg; `pip install imageio-ffmpeg`, or give a name"
             f" that ends in .gif"
@@ -151,8 +176,7 @@ def _require_format(path: Path) -> None:
         raise ValueError(f"cannot film to {path}; give a name that ends in .gif or .mp4")
     if not path.parent.is_dir():
         raise ValueError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-    if kind == ".mp4":
-        _require_ffmpeg(path)
+    _require_writer(path, kind)
 
 
 def _no_picture(name: str, error: Exception) -> ValueError:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import minari
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from domains.rl.cli import main
 from domains.rl.policy import SHIPPED
 from tests.commands import refused
+from tests.rl.logged import Corridor, episode
+from tests.rl.logged import made as logged
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +22,7 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINARI_DATASETS_PATH", str(folder / "minari"))
         main(["collect", "pendulum/mixed", "--quick", "--id", "made/pendulum-v0"])
-        main(["train", "made/pendulum-v0", "--out", str(folder / "run"), "--quick", "--curve", "1",
+        main(["train", "made/pendulum-v0", "--out", str(folder / "run"), "--quick", "--curve", "2",
               "--episodes", "1"])  # fmt: skip
         yield folder
 
@@ -34,7 +38,13 @@ def test_training_leaves_a_policy_logs_and_a_curve(made):
     for stage in ("behaviour", "critic", "energy"):
         assert (run / stage / "log.jsonl").read_text().count("\n") == 2
     curve = json.loads((run / "curve.json").read_text())
-    assert list(curve) == ["20"] and curve["20"]["episodes"] == 1
+    assert list(curve["points"]) == ["10", "20"]
+    last, best = curve["last"], curve["best"]
+    assert last == {"step": 20, **curve["points"]["20"]} and last["episodes"] == 1
+    earned = [point["discounted"]["value"] for point in curve["points"].values()]
+    assert best["discounted"]["value"] == max(earned) and earned[0] != earned[1]
+    assert last["discounted"]["value"] > last["mean"]["value"]  # costs, of which later ones less
+    assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((run / "policy" / "config.json").read_text())["about"]["data"] == (
         "made/pendulum-v0"
     )
@@ -47,13 +57,31 @@ def test_the_same_command_again_changes_nothing(made):
     assert weights.read_bytes() == before
 
 
+def test_a_curve_goes_on_from_its_file(made, capsys):
+    path = made / "run" / "curve.json"
+    command = ["train", "made/pendulum-v0", "--out", str(made / "run"), "--quick", "--curve", "2"]
+    before, written = path.read_text(), path.stat().st_mtime_ns
+    main([*command, "--episodes", "1"])
+    assert path.read_text() == before and path.stat().st_mtime_ns == written
+    said = capsys.readouterr().out
+    assert "last 20" in said and "best " in said and "curve.png" in said
+    # Points of another number of episodes are not mixed with ours.
+    main([*command, "--episodes", "2"])
+    curve = json.loads(path.read_text())
+    assert {own["episodes"] for own in curve["points"].values()} == {2}
+
+
 def test_evaluate_tells_scales_and_draws(made, capsys):
     main(["evaluate", str(made / "run" / "policy"), "--quick", "--scales", "0", "1",
           "--json", str(made / "e.json"), "--pictures", str(made / "pictures")])  # fmt: skip
     facts = json.loads((made / "e.json").read_text())
     assert set(facts["scales"]) == {"0", "1"} and facts["chosen"] in (0.0, 1.0)
     assert facts["scales"]["1"]["steps"]["value"] == 20
-    assert "<- chosen" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "<- chosen" in said and "scale 1 earns" in said
+    means = [facts["scales"][scale]["discounted"]["value"] for scale in "01"]
+    assert facts["gains"]["1"]["value"] == pytest.approx(means[1] - means[0])
+    assert facts["trials"]["episodes"] == 2 and facts["validation"] == 2
     assert {p.name for p in (made / "pictures").iterdir()} == {"scale.png", "calibration.png"}
 
 
@@ -69,8 +97,10 @@ def test_an_environment_that_cannot_render_is_one_sentence(made, tmp_path, capsy
         import pygame  # noqa: F401
     except ImportError:
         said = refused(main, ["evaluate", str(made / "run" / "policy"), "--quick", "--scales", "1",
+                              "--json", str(tmp_path / "a.json"),
                               "--video", str(tmp_path / "a.gif")], capsys)  # fmt: skip
         assert "pygame" in said
+        assert not (tmp_path / "a.json").exists()  # told before anything is played
     else:
         pytest.skip("pygame is installed: the environment can render here")
 
@@ -83,6 +113,12 @@ def test_wrong_input_is_one_sentence(made, tmp_path, capsys):
         ("train", "made/pendulum-v0", "--out", str(made / "run"), "--support", "3", "--quick"): (
             "support"
         ),
+        ("train", "made/pendulum-v0", "--support", "1"): "support >= 2",
+        ("train", "made/pendulum-v0", "--curve", "-1"): "at least 1 evaluation",
+        ("collect", "pendulum/sac", "--seed", "-1"): "seed must not be negative",
+        ("evaluate", policy, "--video", str(tmp_path / "a.png")): ".gif or .mp4",
+        ("evaluate", policy, "--validation", "-1"): "0 validation episodes",
+        ("evaluate", policy, "--network-calls", "0"): "at least 1 step",
         ("evaluate", str(tmp_path)): "no checkpoint",
         ("evaluate", policy, "--environment", "CartPole-v1"): "actions must be vectors",
         ("evaluate", policy, "--environment", "MountainCarContinuous-v0"): "made/pendulum-v0",
@@ -93,6 +129,38 @@ def test_wrong_input_is_one_sentence(made, tmp_path, capsys):
     }
     for arguments, wanted in cases.items():
         assert wanted in refused(main, list(arguments), capsys), arguments
+
+
+def test_what_a_curve_needs_is_told_before_training(made, tmp_path, capsys):
+    out = tmp_path / "run"
+    command = ["train", "made/blind-v0", "--out", str(out), "--quick", "--curve", "1"]
+    episodes = [episode([1.0] * 3), episode([1.0] * 3)]
+    logged("made/blind-v0", episodes, Corridor())
+    assert "does not tell its environment" in refused(main, command, capsys)
+    minari.delete_dataset("made/blind-v0")
+    logged("made/blind-v0", episodes, Corridor(), eval_env="Pendulum-v1")
+    assert "made/blind-v0 has 2 observed numbers" in refused(main, command, capsys)
+    assert not list(out.glob("*/log.jsonl"))
+    minari.delete_dataset("made/blind-v0")
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "said"),
+    [
+        ("minari.storage.datasets_root_dir", [], "needs the package minari; pip install 'guided"),
+        ("tensorboard", ["--tensorboard"], "pip install tensorboard"),  # before the data are read
+    ],
+)
+def test_a_missing_package_is_one_sentence(missing, arguments, said, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, missing, None)  # as if it were not installed
+    assert said in refused(main, ["train", "made/nothing-v0", *arguments], capsys)
+
+
+def test_without_the_packages_of_reinforcement_learning_the_command_says_so():
+    code = "import sys; sys.modules['gymnasium'] = None; from domains.rl.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "guided-rl: needs the package gymnasium; pip install 'guided[rl]'\n"
 
 
 def test_the_shipped_policy_is_small():

@@ -1,6 +1,8 @@
 """Pictures: everything is drawn where it belongs, and what cannot be drawn is refused."""
 
 import struct
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +10,11 @@ from matplotlib.collections import LineCollection, PatchCollection, PolyCollecti
 from matplotlib.patches import Circle
 
 from domains.rl import mazes, plots
+from domains.rl.evaluate import Trials, evaluate
 from domains.rl.mazes import Maze
+from domains.rl.pictures import draw_maze
 from domains.rl.statistics import Interval
-from tests.rl.arenas import point_maze
+from tests.rl.arenas import Seeker, point_maze
 
 WALLS = np.array([[1, 1, 1, 1], [1, 0, 0, 1], [1, 1, 1, 1]], dtype=bool)
 PATHS = {
@@ -72,13 +76,6 @@ def test_every_label_has_a_panel_with_its_paths_and_the_common_goals(tmp_path):
     assert shades[0] < shades[1]  # the larger scale is darker, whatever the order
 
 
-def test_labels_share_a_panel_where_asked():
-    (axes,) = mazes.maze_paths(Maze(WALLS), PATHS, overlay=True).axes
-    assert len(of_kind(axes, LineCollection)) == 2
-    said = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert said == ["scale 2", "scale 0"]
-
-
 @pytest.mark.parametrize("draw", [plots.learning_curves, plots.against_scale])
 def test_curves_are_sorted_and_have_their_intervals(draw, tmp_path):
     path = tmp_path / "curve.png"
@@ -93,11 +90,6 @@ def test_curves_are_sorted_and_have_their_intervals(draw, tmp_path):
         bars = of_kind(axes, LineCollection)[0].get_segments()
         np.testing.assert_allclose(bars, [[[1, 2], [1, 3.5]], [[2, 4], [2, 7]]])
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["CEP", "IQL"]
-
-
-def test_levels_are_lines_across():
-    (axes,) = plots.against_scale({"CEP": POINTS}, levels={"behaviour": 2.5}).axes
-    assert list(axes.lines[-1].get_ydata()) == [2.5, 2.5]
 
 
 def test_bins_of_a_calibration_are_means_of_equally_many_steps():
@@ -129,3 +121,15 @@ def test_bins_of_a_calibration_are_means_of_equally_many_steps():
 def test_what_cannot_be_drawn_is_one_sentence(wrong, said):
     with pytest.raises(ValueError, match=said):
         wrong()
+
+
+def test_a_maze_is_drawn_only_of_states_that_begin_with_the_place(tmp_path):
+    pytest.importorskip("gymnasium_robotics")
+    found = evaluate(point_maze, Seeker(), Trials(1), keep=lambda obs: obs["observation"])
+    policy = SimpleNamespace(keys=("observation", "desired_goal"))
+    path = tmp_path / "maze.png"
+    assert draw_maze(path, policy, point_maze, {0.0: found}) == path and size(path)[0] == 1200
+    elsewhere = {**found.starts, "achieved_goal": found.starts["achieved_goal"] + 1}  # as AntMaze
+    assert draw_maze(path, policy, point_maze, {0.0: replace(found, starts=elsewhere)}) is None
+    policy.keys = ("desired_goal", "observation")
+    assert draw_maze(path, policy, point_maze, {0.0: found}) is None

@@ -6,7 +6,7 @@ import pytest
 from gymnasium.error import DependencyNotInstalled
 
 from domains.rl.evaluate import Trials, evaluate
-from domains.rl.video import film
+from domains.rl.video import film, require_filmable
 from tests.rl.arenas import REACH, Noisy, Walk
 
 iio = pytest.importorskip("imageio.v3")
@@ -96,7 +96,19 @@ def test_files_that_cannot_be_written_are_refused_before_playing(tmp_path, monke
     with pytest.raises(ValueError, match="no folder"):
         play(tmp_path / "nowhere" / "film.gif")
     monkeypatch.setattr("domains.rl.video.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="without imageio; pip install"):
+        play(tmp_path / "film.gif")
+    monkeypatch.setattr("domains.rl.video.find_spec", lambda name: name == "imageio" or None)
     with pytest.raises(ValueError, match="pip install imageio-ffmpeg"):
         play(tmp_path / "film.mp4")
     with pytest.raises(ValueError, match="every = 0"):
         film(Painted, Noisy(), Trials(1), tmp_path / "film.gif", every=0)
+
+
+def test_what_cannot_be_filmed_is_refused_before_anything_is_played(tmp_path):
+    require_filmable(Painted, tmp_path / "film.gif")
+    with pytest.raises(ValueError, match=r"render_mode=None"):
+        require_filmable(lambda: Painted(None), tmp_path / "film.gif")
+    with pytest.raises(ValueError, match=r"ends in \.gif or \.mp4"):
+        require_filmable(Painted, tmp_path / "film.png")
+    assert not list(tmp_path.iterdir())

@@ -92,11 +92,7 @@ def record(
         ValueError: for a name that Minari does not take or that exists, packages that are missing,
             or a task without continuous actions.
     """
-    place = require_free(dataset_id, overwrite)
-    if seed < 0:
-        raise ValueError(f"the seed must not be negative, got {seed}")
-    if reference_episodes < 1:
-        raise ValueError(f"reference returns need an episode at least, got {reference_episodes}")
+    place = require_recordable(dataset_id, overwrite, seed, reference_episodes)
     env = environments.make(preset.environment, **preset.options)
     environments.check_continuous(env.action_space)
     reference = (
@@ -120,12 +116,19 @@ def record(
     return episodes, reference
 
 
-def require_free(dataset_id: str, overwrite: bool) -> Path:
-    """Return the folder that a new data set will have.
+def require_recordable(
+    dataset_id: str, overwrite: bool, seed: int, reference_episodes: int
+) -> Path:
+    """Return the folder that a new data set will have; arguments as for `record`.
 
     Raises:
-        ValueError: if there is one already that must not be replaced, and as `dataset_path`.
+        ValueError: if there is one already that must not be replaced, for numbers out of range,
+            and as `dataset_path`.
     """
+    if seed < 0:
+        raise ValueError(f"the seed must not be negative, got {seed}")
+    if reference_episodes < 1:
+        raise ValueError(f"reference returns need an episode at least, got {reference_episodes}")
     place = dataset_path(dataset_id)
     if place.exists() and not overwrite:
         raise ValueError(

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from domains.rl import environments
 from domains.rl.collect.presets import PRESETS, Preset
-from domains.rl.collect.recorder import Episode, Size, dataset_path, record, require_free
+from domains.rl.collect.recorder import Episode, Size, dataset_path, record, require_recordable
 from domains.rl.collect.sac import Learned, SacTraining, train_sac
 from guided.results import require_writable, versions, write_json
 
@@ -55,7 +55,7 @@ class Collect:
         steps = preset.steps if self.steps is None else self.steps
         size = Size(steps, 4 if self.quick else self.episodes)
         references = 2 if self.quick else self.references
-        require_free(dataset_id, self.overwrite)
+        require_recordable(dataset_id, self.overwrite, self.seed, references)
         began = time.perf_counter()
         if preset.training is not None:
             preset = preset.with_policy(self._train(preset, preset.training))

@@ -11,8 +11,8 @@ from domains.rl.policy import SHIPPED
 class Demo:
     """Let the shipped policy drive through PointMaze-UMaze at several guidance scales.
 
-    The policy was trained on episodes of which half wander about. The command that made it stands
-    beside it, in ``train.sh``.
+    The policy was trained on episodes of which half wander about. The commands that made it stand
+    in ``domains/rl/weights/README.md``.
     """
 
     out: Path = Path("demo-rl")

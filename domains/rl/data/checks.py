@@ -9,14 +9,13 @@ def require_trainable(data: OfflineData) -> OfflineData:
     """Return the data, if a policy can be trained on them.
 
     Raises:
-        ValueError: for less than two episodes (a part of them is held out), or for numbers that
-            are not finite.
+        ValueError: for less than two episodes, or for numbers that are not finite.
     """
     if not len(data):
         raise ValueError(f"{data.name} is empty: it has no transition; collect some episodes")
     if data.episodes < 2:
         raise ValueError(
-            f"{data.name} has 1 episode, training needs 2 or more (some are held out); collect more"
+            f"{data.name} has 1 episode, training needs 2 or more to compare; collect more"
         )
     state_episode = torch.repeat_interleave(torch.arange(data.episodes), data.lengths + 1)
     step_episode = torch.repeat_interleave(torch.arange(data.episodes), data.lengths)

@@ -66,10 +66,6 @@ class Normaliser:
         """Return actions (..., A) in [-1, 1] as the environment takes them; no clipping."""
         return self.low + (actions + 1) * ((self.high - self.low) / 2)
 
-    def to(self, device: torch.device | str) -> "Normaliser":
-        """Return the same on a device."""
-        return Normaliser(**{name: value.to(device) for name, value in self.tensors().items()})
-
     def tensors(self) -> dict[str, Tensor]:
         """Return the numbers by name, as a checkpoint keeps them."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

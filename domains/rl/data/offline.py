@@ -99,8 +99,9 @@ class OfflineData:
     def returns_to_go(self, gamma: float) -> Tensor:
         r"""Return :math:`\sum_{k \ge 0} \gamma^k r_{i+k}` to the end of the episode, (N,).
 
-        In double precision. Nothing is added for the future of an episode that was cut: after a timeout the sum is what
-        was seen, which is less (for positive rewards) than what would have come.
+        In double precision. Nothing is added for the future of an episode that was cut: after a
+        timeout the sum is what was seen, which is less (for positive rewards) than what would have
+        come.
 
         Args:
             gamma: discount of a step, in [0, 1].
