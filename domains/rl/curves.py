@@ -18,7 +18,7 @@ class Curve:
     """Evaluates a run at equal distances; ``curve.json`` and ``curve.png`` of its folder show it.
 
     All evaluations play the same episodes, at the policy's own scale. What ``curve.json`` already
-    holds of as many episodes is not played again.
+    holds is not played again.
 
     Args:
         run: not begun.
@@ -27,7 +27,8 @@ class Curve:
 
     Raises:
         ValueError: for counts below 1, or an environment that the data do not tell, that cannot be
-            made or does not fit, or that has no time limit.
+            made or does not fit, or that has no time limit, or a ``curve.json`` of another
+            number of episodes.
     """
 
     def __init__(self, run: Run, count: int, episodes: int) -> None:
@@ -81,8 +82,12 @@ class Curve:
     def _kept(self) -> dict[int, dict[str, Any]]:
         path = self.run.folder / "curve.json"
         points = json.loads(path.read_text()).get("points", {}) if path.exists() else {}
-        of_ours = self.trials.episodes
-        return {int(step): own for step, own in points.items() if own["episodes"] == of_ours}
+        if other := {own["episodes"] for own in points.values()} - {self.trials.episodes}:
+            raise ValueError(
+                f"{path} has evaluations of {other.pop()} episodes, not {self.trials.episodes}; "
+                f"give as many, or delete it"
+            )
+        return {int(step): own for step, own in points.items()}
 
     def _write(self) -> None:
         points = dict(sorted(self.points.items()))

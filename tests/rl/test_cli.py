@@ -65,10 +65,8 @@ def test_a_curve_goes_on_from_its_file(made, capsys):
     assert path.read_text() == before and path.stat().st_mtime_ns == written
     said = capsys.readouterr().out
     assert "last 20" in said and "best " in said and "curve.png" in said
-    # Points of another number of episodes are not mixed with ours.
-    main([*command, "--episodes", "2"])
-    curve = json.loads(path.read_text())
-    assert {own["episodes"] for own in curve["points"].values()} == {2}
+    said = refused(main, [*command, "--episodes", "2"], capsys)
+    assert "evaluations of 1 episodes, not 2" in said and path.read_text() == before
 
 
 def test_evaluate_tells_scales_and_draws(made, capsys):
