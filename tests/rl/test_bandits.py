@@ -176,43 +176,43 @@ def test_the_contrast_moves_the_weights_of_an_exact_score(target: str, tmp_path:
         assert mode_error(sampled(model, 2000, 50, Rng(0)), beta) < 0.05
 
 
-def run(folder: Path, *more: str) -> None:
-    """Run the command on two bandits, as small as it gets."""
+def run(folder: Path, *more: str) -> list[dict]:
+    """Run the command as small as it gets; return the rows that it wrote."""
     places = ["--out", str(folder / "run"), "--json", str(folder / "found.json")]
-    sets = ["--sets", "moons", "8gaussians", "--seeds", "0", "1"]
-    tyro.cli(Bandits, args=["--quick", *places, *sets, *more]).run()
+    tyro.cli(Bandits, args=["--quick", *places, *more]).run()
+    return json.loads((folder / "found.json").read_text())["rows"]
 
 
-def test_the_command_prints_writes_draws_and_resumes(tmp_path: Path, capsys) -> None:
-    figure = tmp_path / "all.png"
-    run(tmp_path, "--figure", str(figure), "--betas", "1", "4")
+def test_the_command_prints_writes_and_resumes(tmp_path: Path, capsys) -> None:
+    options = ["--sets", "moons", "8gaussians", "--seeds", "0", "1", "--betas", "1", "4"]
+    rows = run(tmp_path, *options)
     printed = capsys.readouterr().out
-    found = json.loads((tmp_path / "found.json").read_text())
-    rows = found["rows"]
+    assert "cep nearer than emse in" in printed and "8gaussians: energy distance" in printed
+    assert len(rows) == 2 * 2 * (1 + len(METHODS))
     assert {(r["set"], r["beta"], r["method"]) for r in rows} == {
         (s, b, m) for s in ("moons", "8gaussians") for b in (1.0, 4.0) for m in ("exact", *METHODS)
     }
-    assert len(rows) == 2 * 2 * (1 + len(METHODS))
     assert all(len(row["each"]) == (8 if row["method"] == "exact" else 2) for row in rows)
     assert all(("modes" in row) == (row["set"] == "8gaussians") for row in rows)
-    assert "cep nearer than emse in" in printed and "8gaussians: energy distance" in printed
-    assert figure.read_bytes()[:4] == b"\x89PNG"
-    assert (tmp_path / "run" / "moons.png").exists()
 
-    run(tmp_path, "--betas", "1", "4")
-    assert json.loads((tmp_path / "found.json").read_text())["rows"] == rows
-    (tmp_path / "run" / "moons" / "0" / "found.pt").unlink()  # networks stay, samples go
-    run(tmp_path, "--betas", "1", "4")
-    assert json.loads((tmp_path / "found.json").read_text())["rows"] == rows
+    cell = tmp_path / "run" / "moons" / "0"
+    first = (cell / "found.pt").read_bytes()
+    assert run(tmp_path, *options) == rows
+    assert (cell / "found.pt").read_bytes() == first
+    # A run that was killed in a training: the other networks stay.
+    (cell / "found.pt").unlink()
+    (cell / "emse" / "resume.pt").unlink()
+    before = (cell / "cep" / "resume.pt").stat().st_mtime_ns
+    assert run(tmp_path, *options) == rows
+    assert (cell / "cep" / "resume.pt").stat().st_mtime_ns == before
 
 
-def test_networks_of_a_killed_run_are_trained_on(tmp_path: Path) -> None:
-    run(tmp_path)
-    rows = json.loads((tmp_path / "found.json").read_text())["rows"]
-    (tmp_path / "run" / "moons" / "1" / "found.pt").unlink()
-    (tmp_path / "run" / "moons" / "1" / "emse" / "resume.pt").unlink()
-    run(tmp_path)
-    assert json.loads((tmp_path / "found.json").read_text())["rows"] == rows
+def test_the_command_draws(tmp_path: Path) -> None:
+    pictures = ["--figure", str(tmp_path / "all.png"), "--figures", str(tmp_path / "each")]
+    run(tmp_path, *pictures, "--sets", "rings", "--seeds", "0", "--betas", "2")
+    for path in (tmp_path / "all.png", tmp_path / "each" / "rings.png"):
+        picture = path.read_bytes()
+        assert picture[:4] == b"\x89PNG" and len(picture) > 5_000
 
 
 @pytest.mark.parametrize(
@@ -235,9 +235,10 @@ def test_mistakes_are_one_sentence(arguments: list[str], message: str, tmp_path:
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
-    run(tmp_path, "--betas", "1")
+    one = ["--sets", "moons", "--seeds", "0", "--betas"]
+    run(tmp_path, *one, "1")
     with pytest.raises(ValueError, match="holds bandits of other settings"):
-        run(tmp_path, "--betas", "2")
+        run(tmp_path, *one, "2")
 
 
 def test_means_errors_and_verdict_by_hand() -> None:

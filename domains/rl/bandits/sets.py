@@ -14,9 +14,9 @@ checkerboard  eight of sixteen squares                      columns 0, 1, 0, 1
 swissroll     one spiral                                    squared distance to the origin / 9
 ============  ============================================  ==================================
 
-Source: the sets are the common test laws of density models (Grathwohl et al. 2019, FFJORD, figure
-2); rewards as in the experiments of Lu et al. 2023, Contrastive energy prediction, section 5.1.
-Differs: the order of the eight normals and the rewarded columns are chosen here.
+Source: common test laws of density models (e.g. the code of Grathwohl et al. 2019, FFJORD); the
+    rewards follow the 2-D experiments of Lu et al. 2023, Contrastive energy prediction.
+Differs: the order of the eight normals and the rewarded columns of the board are chosen here.
 """
 
 import math

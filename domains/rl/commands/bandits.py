@@ -46,13 +46,15 @@ class Bandits:
     )
     """How to train and to measure."""
     out: Path = Path("runs/bandits")
-    """Folder of networks, samples and a picture of every bandit."""
+    """Folder of networks and samples."""
     json: Path | None = None
     """Write all figures to this file."""
     figure: Path | None = None
     """Write one picture of all bandits, at one beta, to this file."""
     figure_beta: float | None = None
     """The beta of that picture; None is the middle one."""
+    figures: Path | None = None
+    """Write a picture of every bandit, at every beta, into this folder."""
     threads: int = 0
     """Processor threads; 0 is PyTorch's choice."""
     quick: bool = False
@@ -67,7 +69,8 @@ class Bandits:
         """
         settings = _quick(self.settings) if self.quick else self.settings
         self._check(settings)
-        require_writable(self.json, self.figure, self.out / "options.json")
+        pictures = self.figures and self.figures / "moons.png"
+        require_writable(self.json, self.figure, pictures, self.out / "options.json")
         if self.threads:
             torch.set_num_threads(self.threads)
         _keep_options(self.out / "options.json", settings)
@@ -81,7 +84,8 @@ class Bandits:
             print(
                 "\n".join(["", f"{name}: energy distance to the truth", *lines(mine)]), flush=True
             )
-            self._draw(name, first[name], mine, settings)
+            if self.figures is not None:
+                _draw_one(name, first[name], mine, settings.betas, self.figures / f"{name}.png")
         print("\n".join(["", *verdict(rows)]))
         if self.figure is not None:
             self._overview(first, rows, settings, self.figure)
@@ -101,13 +105,6 @@ class Bandits:
                 bar.set_postfix(net=net, loss=f"{state.loss:.4f}")
 
             return measured(name, seed, settings, self.out / name / str(seed), report)
-
-    def _draw(self, name: str, found: Found, rows: list[Row], settings: BanditSettings) -> None:
-        """Draw one bandit: methods down, values of beta across."""
-        panel = _panels(name, found, rows)
-        panels = [[panel(shown, beta) for beta in settings.betas] for shown in TITLES]
-        columns = [f"β = {beta:g}" for beta in settings.betas]
-        draw(panels, list(TITLES.values()), columns, self.out / f"{name}.png", name)
 
     def _overview(
         self, first: dict[str, Found], rows: list[Row], settings: BanditSettings, path: Path
@@ -165,6 +162,15 @@ def _keep_options(path: Path, settings: BanditSettings) -> None:
             f"{path.parent} holds bandits of other settings (see {path.name} there); use another "
             f"folder, or delete it to start again"
         )
+
+
+def _draw_one(
+    name: str, found: Found, rows: list[Row], betas: tuple[float, ...], path: Path
+) -> None:
+    """Draw one bandit: methods down, values of beta across."""
+    panel = _panels(name, found, rows)
+    panels = [[panel(shown, beta) for beta in betas] for shown in TITLES]
+    draw(panels, list(TITLES.values()), [f"β = {beta:g}" for beta in betas], path, name)
 
 
 def _panels(name: str, found: Found, rows: list[Row]) -> Callable[[str, float], Panel]:
