@@ -1,6 +1,6 @@
 r"""Six bandits with actions in the plane: a law q of logged actions, and a reward for each.
 
-Rewards lie in about [0, 1]; the target is :math:`p(x) \propto q(x)\, E[e^{\beta r} | x]`. Where
+Rewards lie in [0, 1]; the target is :math:`p(x) \propto q(x)\, E[e^{\beta r} | x]`. Where
 parts of q overlap, a reward belongs to the part that an action was drawn from, as labels do.
 
 ============  ============================================  ==================================
@@ -11,12 +11,13 @@ moons         two half circles                              0 upper, 1 lower
 rings         four circles                                  2/3, 1/3, 1, 0, from the outermost
 checkerboard  eight of sixteen squares                      columns 0, 1, 0, 1
 2spirals      two spirals of angle n, up to 1.5 turns       1 - n / 10
-swissroll     one spiral                                    squared distance to the origin / 9
+swissroll     one spiral                                    squared distance / 9, at most 1
 ============  ============================================  ==================================
 
 Source: common test laws of density models (e.g. the code of Grathwohl et al. 2019, FFJORD); the
     rewards follow the 2-D experiments of Lu et al. 2023, Contrastive energy prediction.
-Differs: the order of the eight normals and the rewarded columns of the board are chosen here.
+Differs: the order of the eight normals and the rewarded columns of the board are chosen here. The
+    reward of the roll ends at 1: without a bound, one draw of q in 50,000 is all of the target.
 """
 
 import math
@@ -91,7 +92,7 @@ def swissroll(n: int, rng: Rng) -> Logged:
     angle = 1.5 * math.pi * (1 + 2 * rng.uniform((n,)))
     roll = torch.stack([angle.cos(), angle.sin()], 1) * angle[:, None]
     x = (roll + rng.normal((n, 2))) / 5
-    return Logged(x, x.square().sum(1) / 9)
+    return Logged(x, (x.square().sum(1) / 9).clamp(max=1))
 
 
 SETS: dict[str, Callable[[int, Rng], Logged]] = {

@@ -28,32 +28,34 @@ class BanditTraining:
     """Width of all hidden layers."""
     depth: int = 3
     """Blocks of the score, hidden layers of the energies."""
-    score_steps: int = 3000
+    score_steps: int = 2500
     """Optimisation steps of the score."""
-    score_batch: int = 768
+    score_batch: int = 512
     """Actions a step of the score."""
-    steps: int = 2500
+    score_lr: float = 1e-2
+    """Its peak learning rate; much lower ones leave edges blurred after so few steps."""
+    steps: int = 2000
     """Optimisation steps of every energy."""
     groups: int = 16
     """Groups of actions a step of an energy; each has a time and a beta of its own."""
-    candidates: int = 128
+    candidates: int = 64
     """Actions in a group, which the contrast of CEP compares."""
     weights: Literal["raw", "self"] = "raw"
     """Weights of CEP: raw is exact for any number of candidates, self is the source's code."""
-    lr: float = 2e-3
-    """Peak learning rate of all."""
+    lr: float = 5e-3
+    """Peak learning rate of every energy."""
     t_min: float = 1e-3
     """Least time that the energies see."""
     pool: int = 1_000_000
     """Logged actions of a bandit."""
 
-    def loop(self, steps: int, batch: int, seed: int) -> TrainConfig:
+    def loop(self, steps: int, batch: int, lr: float, seed: int) -> TrainConfig:
         """Return the optimisation of one network."""
         warmup = min(100, steps)
         return TrainConfig(
             steps=steps,
             batch=batch,
-            lr=self.lr,
+            lr=lr,
             warmup=warmup,
             weight_decay=0.0,
             ema=0.998,
@@ -83,7 +85,9 @@ def train_score(
         drawn = torch.randint(len(logged.x), (config.score_batch,), generator=generator)
         return logged.x[drawn], None
 
-    loop = config.loop(config.score_steps, config.score_batch, stream_seed(seed, 0))
+    loop = config.loop(
+        config.score_steps, config.score_batch, config.score_lr, stream_seed(seed, 0)
+    )
     yield from train(model, batch, loop, folder)
 
 
@@ -117,7 +121,8 @@ def train_energy(
         return cep_loss(model, x0, *found, rng, target=target, t_min=config.t_min)
 
     number = 1 + LEARNERS.index(learner)
-    loop = config.loop(config.steps, config.groups * config.candidates, stream_seed(seed, number))
+    size = config.groups * config.candidates
+    loop = config.loop(config.steps, size, config.lr, stream_seed(seed, number))
     trained: Any = model  # the loop asks no more of it than weights, since the loss is given
     yield from train(trained, batch, loop, folder, loss)
 
