@@ -71,7 +71,7 @@ def draw(
     colours = ScalarMappable(Normalize(0, 1), COLOURS)
     place = ((LEFT + across + 0.12) / width, 0.05 / height, 0.1 / width, down / height)
     bar = figure.colorbar(colours, cax=figure.add_axes(place))
-    bar.set_label("reward of the nearest logged action", fontsize=9)
+    bar.set_label(f"reward of the nearest logged action (red: none within {FAR:g})", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     figure.savefig(path, format="png", pil_kwargs={"optimize": True})
 

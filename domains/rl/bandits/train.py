@@ -17,6 +17,9 @@ from guided.rng import stream_seed
 from guided.train import TrainConfig, TrainState, train
 
 Learner = Literal["cep", "emse", "mse"]
+SIGMA_DATA = 2.0  # about the deviation of every set
+LOG_SIGMA = (-0.7, 1.4)  # noise levels of the score's training: down to the width of an edge
+
 LEARNERS: tuple[Learner, ...] = get_args(Learner)
 
 
@@ -34,15 +37,15 @@ class BanditTraining:
     """Actions a step of the score."""
     score_lr: float = 1e-2
     """Its peak learning rate; much lower ones leave edges blurred after so few steps."""
-    steps: int = 2000
+    steps: int = 2500
     """Optimisation steps of every energy."""
-    groups: int = 16
+    groups: int = 8
     """Groups of actions a step of an energy; each has a time and a beta of its own."""
-    candidates: int = 64
+    candidates: int = 128
     """Actions in a group, which the contrast of CEP compares."""
     weights: Literal["raw", "self"] = "raw"
     """Weights of CEP: raw is exact for any number of candidates, self is the source's code."""
-    lr: float = 5e-3
+    lr: float = 3e-3
     """Peak learning rate of every energy."""
     t_min: float = 1e-3
     """Least time that the energies see."""
@@ -66,8 +69,13 @@ class BanditTraining:
 
 
 def build_score(config: BanditTraining) -> NetDenoiser:
-    """Return an untrained score."""
-    return NetDenoiser(ResidualMLP(2, width=config.width, depth=config.depth), VPLinear())
+    """Return an untrained score.
+
+    The inputs and outputs of EDM find edges and gaps in half the steps that noise prediction needs,
+    and no energy can be told from another on a score that blurs them.
+    """
+    net = ResidualMLP(2, width=config.width, depth=config.depth)
+    return NetDenoiser(net, VPLinear(), "edm", sigma_data=SIGMA_DATA, log_sigma=LOG_SIGMA)
 
 
 def build_energy(config: BanditTraining, betas: int) -> EnergyNet:
