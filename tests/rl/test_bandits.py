@@ -161,10 +161,10 @@ def test_every_beta_has_an_energy_of_its_own() -> None:
 @pytest.mark.parametrize("target", ["raw", "self"])
 def test_the_contrast_moves_the_weights_of_an_exact_score(target: str, tmp_path: Path) -> None:
     """With the exact score of 8gaussians, the energy alone answers for the weights."""
-    config = BanditTraining(steps=1500, width=64, pool=100_000, weights=target)
-    betas = (3.0, 10.0)
+    config = BanditTraining(weights=target)
+    betas = (3.0, 10.0, 20.0)
     torch.manual_seed(0)
-    energy = build_energy(config, 2)
+    energy = build_energy(config, 3)
     logged = SETS["8gaussians"](config.pool, Rng(0))
     *_, state = train_energy(energy, "cep", logged, betas, config, 0, tmp_path)
     energy.load_state_dict(state.ema)
@@ -172,8 +172,8 @@ def test_the_contrast_moves_the_weights_of_an_exact_score(target: str, tmp_path:
     score = ExactDenoiser(law, VPLinear())
     for beta in betas:
         model = guided_model("cep", score, {"cep": energy}, betas, beta, config.t_min)
-        assert mode_error(sampled(score, 2000, 50, Rng(0)), beta) > 0.3
-        assert mode_error(sampled(model, 2000, 50, Rng(0)), beta) < 0.05
+        assert mode_error(sampled(score, 4000, 40, Rng(0)), beta) > 0.3
+        assert mode_error(sampled(model, 4000, 40, Rng(0)), beta) < 0.05
 
 
 def run(folder: Path, *more: str) -> list[dict]:
