@@ -1,0 +1,1 @@
+"""Two-dimensional bandits: guidance against a truth that can be drawn."""

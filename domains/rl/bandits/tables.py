@@ -1,0 +1,75 @@
+"""The figures of all bandits and seeds as rows with means and standard errors, and as text."""
+
+import math
+from collections.abc import Iterable, Mapping
+from statistics import fmean, stdev
+from typing import Any
+
+from domains.rl.bandits.experiment import EXACT, Found
+from domains.rl.bandits.sample import METHODS
+
+Row = dict[str, Any]
+RIVALS = tuple(name for name in METHODS if name != "cep")
+
+
+def summary(name: str, found: Mapping[int, Found]) -> list[Row]:
+    """Return a row for every beta and method of a bandit.
+
+    Args:
+        name: of the bandit.
+        found: by seed.
+
+    Returns:
+        Rows with ``set``, ``beta``, ``method``, ``distance`` (the mean over seeds), ``error`` (its
+        standard error; 0 for one seed), ``each``, and ``modes`` where measured. For the exact draws
+        ``distance`` is the root mean square, since their mean is 0: the floor.
+    """
+    every = [row for one in found.values() for row in one.rows]
+    rows = []
+    for beta in dict.fromkeys(row["beta"] for row in every):
+        for method in (EXACT, *METHODS):
+            mine = [row for row in every if row["beta"] == beta and row["method"] == method]
+            rows.append({"set": name, "beta": beta, "method": method} | _mean(mine, method))
+    return rows
+
+
+def _mean(rows: list[Row], method: str) -> Row:
+    each = [row["distance"] for row in rows]
+    mean = math.sqrt(fmean(d * d for d in each)) if method == EXACT else fmean(each)
+    spread = all(map(math.isfinite, each)) and len(each) > 1
+    row = {"distance": mean, "error": stdev(each) / math.sqrt(len(each)) if spread else 0.0}
+    modes = {"modes": fmean(row["modes"] for row in rows)} if "modes" in rows[0] else {}
+    return row | modes | {"each": each}
+
+
+def lines(rows: Iterable[Row]) -> list[str]:
+    """Return the table of one bandit: methods across, values of beta down."""
+    rows = list(rows)
+    columns = {EXACT: "floor", **{m: m for m in METHODS}}
+    text = ["beta " + "".join(f"{shown:>17}" for shown in columns.values())]
+    for beta in dict.fromkeys(row["beta"] for row in rows):
+        mine = {row["method"]: row for row in rows if row["beta"] == beta}
+        text.append(f"{beta:<5g}" + "".join(_cell(mine[method]) for method in columns))
+        if "modes" in mine[EXACT]:
+            shares = "".join(f"{mine[method]['modes']:>17.4f}" for method in columns)
+            text.append(" TV  " + shares)
+    return text
+
+
+def _cell(row: Row) -> str:
+    error = "" if row["method"] == EXACT else f" ±{row['error']:.4f}"
+    shown = f"{row['distance']:.4f}{error}"
+    return f"{shown:>17}"
+
+
+def verdict(rows: Iterable[Row]) -> list[str]:
+    """Return, for every rival, where the contrast of CEP was nearer to the truth on average."""
+    by: dict[tuple[str, float], dict[str, float]] = {}
+    for row in rows:
+        by.setdefault((row["set"], row["beta"]), {})[row["method"]] = row["distance"]
+    text = []
+    for rival in RIVALS:
+        lost = [f"{name} at {beta:g}" for (name, beta), d in by.items() if d["cep"] >= d[rival]]
+        told = f"; not on {', '.join(lost)}" if lost else ""
+        text.append(f"cep nearer than {rival} in {len(by) - len(lost)} of {len(by)} cases{told}")
+    return text
