@@ -28,9 +28,16 @@ def main(args: list[str] | None = None) -> None:
 
 def commands() -> dict[str, Callable[..., Any]]:
     """Return the commands by name; imported late, as they need the packages of ``guided[rl]``."""
+    from domains.rl.commands.bandits import Bandits
     from domains.rl.commands.collect import Collect
     from domains.rl.commands.demo import Demo
     from domains.rl.commands.evaluate import Evaluate
     from domains.rl.commands.train import Train
 
-    return {"collect": Collect, "train": Train, "evaluate": Evaluate, "demo": Demo}
+    return {
+        "collect": Collect,
+        "train": Train,
+        "evaluate": Evaluate,
+        "demo": Demo,
+        "bandits": Bandits,
+    }

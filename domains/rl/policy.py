@@ -21,7 +21,7 @@ from guided.rng import Rng
 from guided.sampler import Sampler
 
 SHIPPED = Path(__file__).parent / "weights" / "umaze"
-FIXED_SEED = 0  # of the noise that a deterministic action starts from
+FIXED_SEED = 0  # of what a deterministic action still draws, such as other candidates
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ class DiffusionPolicy:
 
         Args:
             obs: one observation, or N in a batch: an array (S,) or (N, S), or a dict of them.
-            deterministic: start from fixed noise, so that equal observations get equal actions.
+            deterministic: start from no noise (other candidates from fixed noise), so that equal
+                observations get equal actions.
             seed: of this call's noise; None goes on with the policy's own stream.
             rng: as ``seed``, but a stream that goes on, or one per row; it comes before ``seed``.
             scale: of the guidance, a number or one per row, in place of the policy's own.
@@ -112,13 +113,15 @@ class DiffusionPolicy:
             ValueError: for an observation of another shape, or a scale for a stack of one's own.
         """
         flat, single = self.observed(obs)
+        start = None
         if deterministic:
             rng = Rng([FIXED_SEED] * len(flat))
+            start = torch.zeros(len(flat), len(self.networks.normaliser.low))
         elif rng is None:
             rng = self.rng if seed is None else Rng(seed)
         # A stack of one's own may differentiate, which this mode forbids for good.
         with torch.inference_mode(self.stack is None):
-            x0 = self.sample(torch.from_numpy(flat), rng, scale)
+            x0 = self.sample(torch.from_numpy(flat), rng, scale, start)
         actions = self.networks.normaliser.actions_back(x0).numpy()
         return actions[0] if single else actions
 
@@ -134,17 +137,29 @@ class DiffusionPolicy:
 
     @torch.no_grad()
     def sample(
-        self, states: Tensor, rng: Rng, scale: float | NDArray[np.floating] | None = None
+        self,
+        states: Tensor,
+        rng: Rng,
+        scale: float | NDArray[np.floating] | None = None,
+        start: Tensor | None = None,
     ) -> Tensor:
-        """Return scaled actions (N, A) in [-1, 1] for raw flat states (N, S); see :meth:`act`."""
+        """Return scaled actions (N, A) in [-1, 1] for raw flat states (N, S).
+
+        Args:
+            states: what the data call states.
+            rng: draws the noise.
+            scale: as for :meth:`act`.
+            start: noise to start from, (N, A), of unit variance; None draws it.
+        """
         state = self.networks.normaliser.states(states)
         cond = {"state": state, "behaviour": self.denoiser.embed(state)}
         if self.energy is not None:
             cond["energy"] = self.energy.embed(state)
-        noise = rng.normal((len(state), len(self.networks.normaliser.low)))
-        start = self.denoiser.schedule.level(self.times[0]).sigma * noise
+        if start is None:
+            start = rng.normal((len(state), len(self.networks.normaliser.low)))
+        noise = self.denoiser.schedule.level(self.times[0]).sigma * start
         sampler = self._sampler if scale is None else self._scaled(scale)
-        return sampler.sample(start, self.times, cond, rng=rng).clamp(-1, 1)
+        return sampler.sample(noise, self.times, cond, rng=rng).clamp(-1, 1)
 
     def _scaled(self, scale: float | NDArray[np.floating]) -> Sampler | BestOfN:
         if self.stack is not None:
