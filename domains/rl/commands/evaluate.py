@@ -38,7 +38,7 @@ class Evaluate:
     seed: int = 0
     """Of the episodes and the actions."""
     deterministic: bool = False
-    """Start every action from fixed noise."""
+    """Start every action from no noise."""
     processes: bool = False
     """A process for every environment, for those that are slow to step."""
     max_steps: int | None = None
