@@ -146,7 +146,7 @@ def test_what_a_curve_needs_is_told_before_training(made, tmp_path, capsys):
     ("missing", "arguments", "said"),
     [
         ("minari.storage.datasets_root_dir", [], "needs the package minari; pip install 'guided"),
-        ("tensorboard", ["--tensorboard"], "pip install tensorboard"),  # before the data are read
+        ("tensorboard", ["--tensorboard"], "guided[tensorboard]"),  # before the data are read
     ],
 )
 def test_a_missing_package_is_one_sentence(missing, arguments, said, monkeypatch, capsys):

@@ -135,6 +135,6 @@ def _board_writer() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ValueError(
-            "--tensorboard needs the package tensorboard; pip install tensorboard"
+            "--tensorboard needs the package tensorboard; pip install 'guided[tensorboard]'"
         ) from None
     return SummaryWriter
