@@ -187,7 +187,7 @@ def test_the_command_prints_writes_and_resumes(tmp_path: Path, capsys) -> None:
     options = ["--sets", "moons", "8gaussians", "--seeds", "0", "1", "--betas", "1", "4"]
     rows = run(tmp_path, *options)
     printed = capsys.readouterr().out
-    assert "cep nearer than emse in" in printed and "8gaussians: energy distance" in printed
+    assert "cep against emse: " in printed and "8gaussians: energy distance" in printed
     assert len(rows) == 2 * 2 * (1 + len(METHODS))
     assert {(r["set"], r["beta"], r["method"]) for r in rows} == {
         (s, b, m) for s in ("moons", "8gaussians") for b in (1.0, 4.0) for m in ("exact", *METHODS)
@@ -243,14 +243,21 @@ def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
 
 def test_means_errors_and_verdict_by_hand() -> None:
     def found(cep: float, mse: float) -> Found:
-        values = {"exact": -0.3, "cep": cep, "emse": 1.0, "mse": mse, "dps": 5.0, "unguided": 9.0}
+        values = {"exact": -0.3, "cep": cep, "emse": 1.0, "mse": mse, "dps": 3.2}
+        values["unguided"] = math.inf
         rows = [{"beta": 3.0, "method": m, "distance": d} for m, d in values.items()]
         return Found(rows, {})
 
-    rows = {r["method"]: r for r in summary("moons", {0: found(2.0, 4.0), 1: found(4.0, 4.0)})}
-    assert rows["cep"]["distance"] == 3.0
-    assert rows["cep"]["error"] == pytest.approx(1.0)  # deviation sqrt(2), two seeds
+    rows = {r["method"]: r for r in summary("moons", {0: found(3.0, 6.0), 1: found(3.2, 6.2)})}
+    assert rows["cep"]["distance"] == pytest.approx(3.1)
+    assert rows["cep"]["error"] == pytest.approx(0.1)  # deviation 0.1 sqrt(2), two seeds
     assert rows["exact"]["distance"] == pytest.approx(0.3)
-    told = verdict(rows.values())
-    assert told[0] == "cep nearer than emse in 0 of 1 cases; not on moons at 3"
-    assert told[1] == "cep nearer than mse in 1 of 1 cases"
+    assert verdict(rows.values()) == [
+        "cep against emse: nearer in 0 of 1 cases, farther in 1 (moons at 3)",
+        "cep against mse: nearer in 1 of 1 cases",
+        "cep against dps: nearer in 0 of 1 cases, level in 1 (moons at 3)",  # 0.1 is below 0.3
+        "cep against unguided: nearer in 1 of 1 cases",
+    ]
+    # Means that lie far apart are level where the seeds disagree as much.
+    rows = {r["method"]: r for r in summary("moons", {0: found(3.0, 9.0), 1: found(3.0, 2.0)})}
+    assert "mse: nearer in 0 of 1 cases, level in 1" in verdict(rows.values())[1]

@@ -63,13 +63,33 @@ def _cell(row: Row) -> str:
 
 
 def verdict(rows: Iterable[Row]) -> list[str]:
-    """Return, for every rival, where the contrast of CEP was nearer to the truth on average."""
-    by: dict[tuple[str, float], dict[str, float]] = {}
+    """Return, for every rival, in how many cases CEP was nearer to the truth, level or farther.
+
+    Level means that the mean difference over seeds is below twice its standard error, or below the
+    floor: what exact draws differ by.
+    """
+    by: dict[tuple[str, float], dict[str, Row]] = {}
     for row in rows:
-        by.setdefault((row["set"], row["beta"]), {})[row["method"]] = row["distance"]
+        by.setdefault((row["set"], row["beta"]), {})[row["method"]] = row
     text = []
     for rival in RIVALS:
-        lost = [f"{name} at {beta:g}" for (name, beta), d in by.items() if d["cep"] >= d[rival]]
-        told = f"; not on {', '.join(lost)}" if lost else ""
-        text.append(f"cep nearer than {rival} in {len(by) - len(lost)} of {len(by)} cases{told}")
+        found: dict[str, list[str]] = {"nearer": [], "level": [], "farther": []}
+        for (name, beta), mine in by.items():
+            found[_standing(mine, rival)].append(f"{name} at {beta:g}")
+        counts = f"nearer in {len(found['nearer'])} of {len(by)} cases"
+        for kind in ("level", "farther"):
+            if found[kind]:
+                counts += f", {kind} in {len(found[kind])} ({', '.join(found[kind])})"
+        text.append(f"cep against {rival}: {counts}")
     return text
+
+
+def _standing(rows: Mapping[str, Row], rival: str) -> str:
+    gaps = [b - a for a, b in zip(rows["cep"]["each"], rows[rival]["each"], strict=True)]
+    gap = fmean(gaps)
+    if not math.isfinite(gap):  # one of them diverged
+        return "nearer" if math.isfinite(rows["cep"]["distance"]) else "farther"
+    error = stdev(gaps) / math.sqrt(len(gaps)) if len(gaps) > 1 else 0.0
+    if abs(gap) <= max(2 * error, rows[EXACT]["distance"]):
+        return "level"
+    return "nearer" if gap > 0 else "farther"

@@ -86,12 +86,16 @@ class Bandits:
             )
             if self.figures is not None:
                 _draw_one(name, first[name], mine, settings.betas, self.figures / f"{name}.png")
-        print("\n".join(["", *verdict(rows)]))
+        told = verdict(rows)
+        print("\n".join(["", *told]))
         if self.figure is not None:
             self._overview(first, rows, settings, self.figure)
         if self.json is not None:
             options = {"sets": self.sets, "seeds": self.seeds, **asdict(settings)}
-            write_json(self.json, {"options": options, "rows": rows, "versions": versions()})
+            write_json(
+                self.json,
+                {"options": options, "rows": rows, "verdict": told, "versions": versions()},
+            )
 
     def _found(self, name: str, seed: int, settings: BanditSettings) -> Found:
         config = settings.training
