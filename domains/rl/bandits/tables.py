@@ -63,33 +63,36 @@ def _cell(row: Row) -> str:
 
 
 def verdict(rows: Iterable[Row]) -> list[str]:
-    """Return, for every rival, in how many cases CEP was nearer to the truth, level or farther.
+    """Return, for every rival, in how many cases CEP was nearer to the truth, and how surely.
 
-    Level means that the mean difference over seeds is below twice its standard error, or below the
-    floor: what exact draws differ by.
+    Sure is a mean difference over seeds above twice its standard error and above the floor, which
+    is what exact draws differ by.
     """
     by: dict[tuple[str, float], dict[str, Row]] = {}
     for row in rows:
         by.setdefault((row["set"], row["beta"]), {})[row["method"]] = row
     text = []
     for rival in RIVALS:
-        found: dict[str, list[str]] = {"nearer": [], "level": [], "farther": []}
+        lost, sure = [], {-1: 0, 0: 0, 1: 0}
         for (name, beta), mine in by.items():
-            found[_standing(mine, rival)].append(f"{name} at {beta:g}")
-        counts = f"nearer in {len(found['nearer'])} of {len(by)} cases"
-        for kind in ("level", "farther"):
-            if found[kind]:
-                counts += f", {kind} in {len(found[kind])} ({', '.join(found[kind])})"
-        text.append(f"cep against {rival}: {counts}")
+            sure[_surely(mine, rival)] += 1
+            if mine["cep"]["distance"] >= mine[rival]["distance"]:
+                lost.append(f"{name} at {beta:g}")
+        besides = f" (not {', '.join(lost)})" if lost else ""
+        text.append(
+            f"cep against {rival}: nearer in {len(by) - len(lost)} of {len(by)} cases{besides}; "
+            f"beyond noise nearer in {sure[1]}, farther in {sure[-1]}"
+        )
     return text
 
 
-def _standing(rows: Mapping[str, Row], rival: str) -> str:
+def _surely(rows: Mapping[str, Row], rival: str) -> int:
+    """Return 1 where CEP is nearer beyond noise, -1 where it is farther, else 0."""
     gaps = [b - a for a, b in zip(rows["cep"]["each"], rows[rival]["each"], strict=True)]
     gap = fmean(gaps)
     if not math.isfinite(gap):  # one of them diverged
-        return "nearer" if math.isfinite(rows["cep"]["distance"]) else "farther"
+        return 1 if math.isfinite(rows["cep"]["distance"]) else -1
     error = stdev(gaps) / math.sqrt(len(gaps)) if len(gaps) > 1 else 0.0
     if abs(gap) <= max(2 * error, rows[EXACT]["distance"]):
-        return "level"
-    return "nearer" if gap > 0 else "farther"
+        return 0
+    return 1 if gap > 0 else -1
