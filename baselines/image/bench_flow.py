@@ -8,7 +8,6 @@ as accurate as the published solver.
 """
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from tqdm import tqdm
 from baselines.image.adaptive_flow import Moved, solve
 from domains.image.flow.fields import FieldConfig, simulated
 from domains.image.flow.solver import KolmogorovFlow
+from guided.command import in_words
 from guided.results import require_writable, versions, write_json
 
 PUBLISHED, REPAIRED = "adaptive", "adaptive, true width"
@@ -159,10 +159,8 @@ def table(case: dict[str, Any], rounds: int) -> str:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command; a user's mistake is one sentence and exit status 1."""
-    try:
+    with in_words("bench_flow"):
         tyro.cli(BenchFlow, prog="python -m baselines.image.bench_flow", args=args).run()
-    except (ValueError, OSError) as error:
-        sys.exit(f"bench_flow: {error}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ may be set after training, such as the guidance scale, is chosen for every seed 
 discounted return of validation episodes, which are others than the test episodes.
 """
 
-import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -41,6 +40,7 @@ from domains.rl.data.offline import OfflineData
 from domains.rl.data.sources import load_data
 from domains.rl.evaluate import Trials
 from domains.rl.train import PolicyTraining
+from guided.command import in_words
 from guided.results import require_writable, versions, write_json
 from guided.train import TrainConfig
 
@@ -231,12 +231,8 @@ class _Bar:
 
 def main(args: list[str] | None = None) -> None:
     """Run the comparison; a user's mistake is one sentence and exit status 1."""
-    try:
+    with in_words("compare", "stopped; the same command goes on from here"):
         tyro.cli(Compare, prog="python -m baselines.rl.compare", args=args).run()
-    except (ValueError, OSError) as error:
-        sys.exit(f"compare: {error}")
-    except KeyboardInterrupt:
-        sys.exit("compare: stopped; the same command goes on from here")
 
 
 if __name__ == "__main__":

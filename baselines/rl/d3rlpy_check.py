@@ -12,7 +12,6 @@ d3rlpy wants an older Gymnasium than ours, so that it needs an environment of it
     .d3rlpy/bin/python -m baselines.rl.d3rlpy_check DATASET
 """
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +35,7 @@ from domains.rl.acting import Policy
 from domains.rl.data.offline import OfflineData
 from domains.rl.data.sources import load_data
 from domains.rl.evaluate import Trials, evaluate
+from guided.command import in_words
 from guided.results import require_writable, versions, write_json
 
 
@@ -183,12 +183,8 @@ def _d3rlpy() -> Any:
 
 def main(args: list[str] | None = None) -> None:
     """Run the check; a user's mistake is one sentence and exit status 1."""
-    try:
+    with in_words("d3rlpy_check"):
         tyro.cli(Check, prog="python -m baselines.rl.d3rlpy_check", args=args).run()
-    except (ValueError, OSError) as error:
-        sys.exit(f"d3rlpy_check: {error}")
-    except KeyboardInterrupt:
-        sys.exit("d3rlpy_check: stopped")
 
 
 if __name__ == "__main__":

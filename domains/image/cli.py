@@ -1,6 +1,5 @@
 """``guided-image``: fields that obey a simulator."""
 
-import sys
 from typing import Annotated
 
 import tyro
@@ -8,6 +7,7 @@ from tyro.conf import subcommand
 
 from domains.image.commands.recover_flow import RecoverFlow
 from domains.image.commands.train_flow import TrainFlow
+from guided.command import in_words
 
 Command = (
     Annotated[TrainFlow, subcommand("train-flow")]
@@ -23,9 +23,5 @@ def main(args: list[str] | None = None) -> None:
         description="Images and fields that obey measurements.",
         args=args,
     )
-    try:
+    with in_words("guided-image"):
         command.run()
-    except (ValueError, OSError) as error:
-        sys.exit(f"guided-image: {error}")
-    except KeyboardInterrupt:
-        sys.exit("guided-image: stopped")

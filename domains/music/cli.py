@@ -1,6 +1,5 @@
 """``guided-music``: compose, infill, continue, measure, train, evaluate, demonstrate."""
 
-import sys
 from typing import Annotated
 
 import tyro
@@ -11,6 +10,7 @@ from domains.music.commands.evaluate import Evaluate
 from domains.music.commands.make import Continue, Generate, Infill
 from domains.music.commands.measure import Measure
 from domains.music.commands.train import Train
+from guided.command import in_words
 
 Command = (
     Annotated[Generate, subcommand("generate")]
@@ -31,9 +31,5 @@ def main(args: list[str] | None = None) -> None:
         description="Symbolic music that obeys rules.",
         args=args,
     )
-    try:
+    with in_words("guided-music"):
         command.run()
-    except (ValueError, OSError) as error:
-        sys.exit(f"guided-music: {error}")
-    except KeyboardInterrupt:
-        sys.exit("guided-music: stopped")

@@ -15,8 +15,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from domains.music.figures import FAINT, FRAME, INK, Path, new_figure, plain, save
 from domains.music.roll import LOWEST, MAX_VELOCITY, PITCHES, Roll
+from guided.figures import FAINT, FRAME, INK, Path, new_figure, plain, save
 
 ROLL_HEIGHT, PANEL_HEIGHT, STRIP_HEIGHT, CURVE_HEIGHT = 4.2, 2.4, 0.42, 0.85  # inches
 LEAST_PITCHES = 24  # a lonely note is not stretched over the whole picture

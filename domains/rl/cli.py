@@ -1,15 +1,17 @@
 """``guided-rl``: policies learned from logged episodes."""
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import tyro
 
+from guided.command import in_words
+
 
 def main(args: list[str] | None = None) -> None:
     """Run one command; a user's mistake is one sentence and exit status 1."""
-    try:
+    with in_words("guided-rl"), packages_named():
         command = tyro.extras.subcommand_cli_from_dict(
             commands(),
             prog="guided-rl",
@@ -17,13 +19,20 @@ def main(args: list[str] | None = None) -> None:
             args=args,
         )
         command.run()
+
+
+@contextmanager
+def packages_named() -> Iterator[None]:
+    """Name the extra that brings a missing package.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    try:
+        yield
     except ModuleNotFoundError as error:
         package = (error.name or str(error)).partition(".")[0]
-        sys.exit(f"guided-rl: needs the package {package}; pip install 'guided[rl]'")
-    except (ValueError, OSError) as error:
-        sys.exit(f"guided-rl: {error}")
-    except KeyboardInterrupt:
-        sys.exit("guided-rl: stopped")
+        raise ValueError(f"needs the package {package}; pip install 'guided[rl]'") from None
 
 
 def commands() -> dict[str, Callable[..., Any]]:

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from numpy.typing import ArrayLike
 
-from domains.rl.figures import INK, WIDTH, Path, colours, new_figure, save
+from domains.rl.colours import colours
+from guided.figures import INK, WIDTH, Path, new_figure, save
 
 PER_ROW = 4  # panels
 MANY_PATHS = 12  # more than these are drawn thin

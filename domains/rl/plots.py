@@ -12,19 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from domains.rl.figures import (
-    FAINT,
-    FRAME,
-    INK,
-    LINES,
-    WIDTH,
-    Path,
-    colours,
-    new_figure,
-    plain,
-    save,
-)
+from domains.rl.colours import LINES, colours
 from domains.rl.statistics import Interval
+from guided.figures import FAINT, FRAME, INK, WIDTH, Path, new_figure, plain, save
 
 POINTS = 5000  # of a scatter plot at most
 

@@ -17,6 +17,7 @@ from guided.bench.ensemble import Ensemble
 from guided.bench.pool import Busy
 from guided.bench.posterior import Posterior
 from guided.bench.speed import Speed
+from guided.command import in_words
 
 GROUP = "guided.bench"
 
@@ -49,7 +50,7 @@ class Elsewhere:
 def main(args: list[str] | None = None) -> None:
     """Run one command; a user's mistake is one sentence and exit status 1."""
     asked = sys.argv[1:] if args is None else args
-    try:
+    with in_words("guided-bench"):
         command: Any = tyro.extras.subcommand_cli_from_dict(
             commands(asked[:1]),
             prog="guided-bench",
@@ -57,8 +58,6 @@ def main(args: list[str] | None = None) -> None:
             args=args,
         )
         command.run()
-    except (ValueError, OSError) as error:
-        sys.exit(f"guided-bench: {error}")
 
 
 def commands(asked: list[str]) -> dict[str, Callable[..., Command]]:

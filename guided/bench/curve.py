@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from guided.figures import new_figure
+
 
 def error_against_budget(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw SW1 over its floor for every problem and noise, one line a method.
@@ -15,16 +17,10 @@ def error_against_budget(rows: Sequence[dict[str, Any]], path: Path) -> None:
     Raises:
         ValueError: where matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError("a plot needs matplotlib; pip install matplotlib") from None
     cases = list(dict.fromkeys((row["problem"], row["noise"]) for row in rows))
     columns = min(3, len(cases))
     lines = -(-len(cases) // columns)
-    figure = Figure(figsize=(4.5 * columns, 3.6 * lines), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.6 * lines, width=4.5 * columns)
     for index, (name, noise) in enumerate(cases):
         axes = figure.add_subplot(lines, columns, index + 1)
         _draw(axes, [row for row in rows if (row["problem"], row["noise"]) == (name, noise)])

@@ -7,7 +7,45 @@ from torch.nn.functional import silu
 from guided.nets.embed import FourierTime
 
 
-class ResidualMLP(nn.Module):
+class Conditioned(nn.Module):
+    """What both networks share: an embedding of time and condition, apart from the body.
+
+    Args:
+        dim: numbers in one sample; samples of higher rank are flattened.
+        cond_dim: width of the condition; 0 = none.
+        width: of the hidden layers.
+        embedded: width of the embedding.
+        time_features: width of the Fourier features of time.
+    """
+
+    def __init__(
+        self, dim: int, cond_dim: int, width: int, embedded: int, time_features: int
+    ) -> None:
+        super().__init__()
+        self.dim, self.cond_dim = dim, cond_dim
+        self.time = _embedding(FourierTime(time_features), time_features, width, embedded)
+        self.cond = _embedding(nn.Identity(), cond_dim, width, embedded) if cond_dim else None
+        self.inlet = nn.Linear(dim, width)
+
+    def embed_time(self, time: Tensor) -> Tensor:
+        """Return the embedding (B, embedded) of times (B,)."""
+        return self.time(time)
+
+    def embed_cond(self, cond: Tensor) -> Tensor:
+        """Return the embedding (B, embedded) of conditions (B, cond_dim).
+
+        Raises:
+            ValueError: for conditions of another width, or a network without one.
+        """
+        if self.cond is None or cond.shape[-1] != self.cond_dim:
+            raise ValueError(
+                f"{type(self).__name__} has cond_dim={self.cond_dim}, but was given a condition of "
+                f"shape {tuple(cond.shape)}"
+            )
+        return self.cond(cond)
+
+
+class ResidualMLP(Conditioned):
     r"""Residual blocks of SiLU units on x; time and condition enter every block as one sum.
 
     .. math:: h \leftarrow h + W'_k\, \mathrm{silu}(W_k\, \mathrm{silu}(h) + a_k(t) + b_k(c))
@@ -33,26 +71,11 @@ class ResidualMLP(nn.Module):
         depth: int = 3,
         time_features: int = 32,
     ) -> None:
-        super().__init__()
-        self.dim, self.cond_dim, self.depth = dim, cond_dim, depth
-        self.time = _embedding(FourierTime(time_features), time_features, width, depth * width)
-        self.cond = _embedding(nn.Identity(), cond_dim, width, depth * width) if cond_dim else None
-        self.inlet = nn.Linear(dim, width)
+        super().__init__(dim, cond_dim, width, depth * width, time_features)
+        self.depth = depth
         self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.outlet = nn.Linear(width, dim)
-
-    def embed_time(self, time: Tensor) -> Tensor:
-        """Return a(t), (B, depth width), for times (B,)."""
-        return self.time(time)
-
-    def embed_cond(self, cond: Tensor) -> Tensor:
-        """Return b(c), (B, depth width), for conditions (B, cond_dim).
-
-        Raises:
-            ValueError: for conditions of another width, or a network without one.
-        """
-        return _embedded(self, self.cond, self.cond_dim, cond)
 
     def body(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Evaluate on x (..., dim), given an embedding that broadcasts to (..., depth width)."""
@@ -72,7 +95,7 @@ class ResidualMLP(nn.Module):
         return self.body(flat, embedding(self, time.to(x.dtype), cond)).reshape(x.shape)
 
 
-class ScalarMLP(nn.Module):
+class ScalarMLP(Conditioned):
     r"""One number per sample, f(x, t, c), and its gradient in x without autograd.
 
     A perceptron of SiLU units; time and condition enter the first layer as a sum.
@@ -93,25 +116,9 @@ class ScalarMLP(nn.Module):
         depth: int = 3,
         time_features: int = 32,
     ) -> None:
-        super().__init__()
-        self.dim, self.cond_dim = dim, cond_dim
-        self.time = _embedding(FourierTime(time_features), time_features, width, width)
-        self.cond = _embedding(nn.Identity(), cond_dim, width, width) if cond_dim else None
-        self.inlet = nn.Linear(dim, width)
+        super().__init__(dim, cond_dim, width, width, time_features)
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
         self.outlet = nn.Linear(width, 1)
-
-    def embed_time(self, time: Tensor) -> Tensor:
-        """Return the embedding (B, width) of times (B,)."""
-        return self.time(time)
-
-    def embed_cond(self, cond: Tensor) -> Tensor:
-        """Return the embedding (B, width) of conditions (B, cond_dim).
-
-        Raises:
-            ValueError: for conditions of another width, or a network without one.
-        """
-        return _embedded(self, self.cond, self.cond_dim, cond)
 
     def body(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Return f, (...,), for x (..., dim) and an embedding that broadcasts to (..., width)."""
@@ -146,7 +153,7 @@ class ScalarMLP(nn.Module):
         return self.body_slope(flat, embedding(self, time.to(x.dtype), cond)).reshape(x.shape)
 
 
-def embedding(net: ResidualMLP | ScalarMLP, time: Tensor, cond: Tensor | None) -> Tensor:
+def embedding(net: Conditioned, time: Tensor, cond: Tensor | None) -> Tensor:
     """Return the sum of the embeddings of time (B,) and cond (B, cond_dim).
 
     Raises:
@@ -174,15 +181,6 @@ def flat_samples(x: Tensor, dim: int) -> Tensor:
 
 def _embedding(features: nn.Module, dim_in: int, width: int, dim_out: int) -> nn.Sequential:
     return nn.Sequential(features, nn.Linear(dim_in, width), nn.SiLU(), nn.Linear(width, dim_out))
-
-
-def _embedded(net: nn.Module, module: nn.Module | None, dim: int, cond: Tensor) -> Tensor:
-    if module is None or cond.shape[-1] != dim:
-        raise ValueError(
-            f"{type(net).__name__} has cond_dim={dim}, but was given a condition of shape "
-            f"{tuple(cond.shape)}"
-        )
-    return module(cond)
 
 
 def _through_silu(g: Tensor, z: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from os import PathLike
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import Tensor
+
+from guided.figures import new_figure
 
 PANEL = 2.1  # inches
 
@@ -28,8 +28,7 @@ def recovered(
         title: its headline.
     """
     rows, limit = len(ensembles) + 1, float(truth.abs().max())
-    figure = Figure(figsize=(5 * PANEL + 0.6, rows * PANEL), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(rows * PANEL, width=5 * PANEL + 0.6)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     axes = figure.subplots(rows, 5, squeeze=False)
     for panel in axes.flat:
