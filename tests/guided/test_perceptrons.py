@@ -1,0 +1,139 @@
+import math
+
+import pytest
+import torch
+
+from guided.energy import gradient
+from guided.nets import MLP, FourierTime, ResidualMLP, ScalarMLP
+from tests.guided.draws import normal
+
+# Embedding of the noise level
+
+
+def test_time_features_are_waves_of_their_frequencies():
+    features = FourierTime(6)(torch.tensor([0.0, 0.3], dtype=torch.float64))
+    for column, cycles in enumerate((1 / 8, math.sqrt(2.0), 16.0)):
+        angle = 2 * math.pi * cycles * 0.3
+        expected = torch.tensor([[1, 0], [math.cos(angle), math.sin(angle)]], dtype=torch.float64)
+        torch.testing.assert_close(features[:, [column, column + 3]], expected)
+
+
+def test_time_features_tell_all_levels_of_edm_apart():
+    time = torch.linspace(-2, 2, 401, dtype=torch.float64)
+    features = FourierTime(64)(time)
+    nearest = torch.cdist(features, features).fill_diagonal_(9).amin()
+    assert nearest > 0.3
+
+
+def test_time_features_need_an_even_number():
+    with pytest.raises(ValueError, match="even number of features >= 4, got 5"):
+        FourierTime(5)
+
+
+# Multilayer perceptron
+
+
+def test_mlp_is_the_formula():
+    net = MLP(2, 3, hidden=(4, 4), time_features=4, cond_dim=1).double()
+    x, time, cond = normal(5, 2), torch.rand(5, dtype=torch.float64), normal(5, 1, seed=1)
+    h = torch.cat([x, net.time(time), cond], dim=1)
+    for layer in net.layers:
+        z = h @ layer.weight.T + layer.bias
+        h = z / (1 + (-z).exp())
+    torch.testing.assert_close(net(x, time, cond), h @ net.out.weight.T + net.out.bias)
+
+
+def test_mlp_keeps_the_shape_of_a_sample_of_higher_rank():
+    net = MLP(6, 6).double()
+    x, time = normal(4, 3, 2), torch.rand(4, dtype=torch.float64)
+    assert torch.equal(net(x, time), net(x.flatten(1), time).reshape(4, 3, 2))
+    assert MLP(6, 1).double()(x, time).shape == (4, 1)
+
+
+def test_mlp_refuses_wrong_inputs():
+    x, time = torch.zeros(4, 3), torch.zeros(4)
+    with pytest.raises(ValueError, match=r"expects 2 numbers a sample, got x of \(4, 3\)"):
+        MLP(2, 2)(x, time)
+    with pytest.raises(ValueError, match=r"cond_dim=1.*none"):
+        MLP(3, 3, cond_dim=1)(x, time)
+    with pytest.raises(ValueError, match=r"cond_dim=0.*\(4, 2\)"):
+        MLP(3, 3)(x, time, torch.zeros(4, 2))
+
+
+# Perceptrons whose embeddings are apart from their bodies
+
+
+def silu(z):
+    return z / (1 + (-z).exp())
+
+
+def written(layers, h):
+    """A stack of Linear, SiLU, Linear, written out."""
+    a, b = (layer for layer in layers if isinstance(layer, torch.nn.Linear))
+    return silu(h @ a.weight.T + a.bias) @ b.weight.T + b.bias
+
+
+def affine(layer, h):
+    return h @ layer.weight.T + layer.bias
+
+
+@pytest.mark.parametrize("cond_dim", [0, 2])
+def test_residual_mlp_is_the_formula(cond_dim):
+    net = ResidualMLP(3, cond_dim, width=4, depth=2, time_features=4).double()
+    x, time = normal(5, 3), torch.rand(5, dtype=torch.float64)
+    cond = normal(5, cond_dim, seed=1) if cond_dim else None
+    a = written(net.time, FourierTime(4)(time))
+    a = a if cond is None else a + written(net.cond, cond)
+    h = affine(net.inlet, x)
+    for k in range(2):
+        inner = affine(net.first[k], silu(h)) + a[:, 4 * k : 4 * k + 4]
+        h = h + affine(net.second[k], silu(inner))
+    torch.testing.assert_close(net(x, time, cond), affine(net.outlet, h))
+
+
+@pytest.mark.parametrize("cond_dim", [0, 2])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_scalar_mlp_is_the_formula_and_knows_its_gradient(cond_dim, depth):
+    net = ScalarMLP(6, cond_dim, width=4, depth=depth, time_features=4).double()
+    x, time = normal(5, 2, 3), torch.rand(5, dtype=torch.float64)
+    cond = normal(5, cond_dim, seed=1) if cond_dim else None
+    a = written(net.time, FourierTime(4)(time))
+    a = a if cond is None else a + written(net.cond, cond)
+    h = silu(affine(net.inlet, x.flatten(1)) + a)
+    for layer in net.layers:
+        h = silu(affine(layer, h))
+    assert len(net.layers) == depth - 1
+    torch.testing.assert_close(net(x, time, cond), affine(net.outlet, h)[:, 0])
+    slope = net.slope(x, time, cond)
+    expected = gradient(lambda y: net(y, time, cond), x)[1]
+    torch.testing.assert_close(slope, expected, rtol=1e-10, atol=1e-12)
+    assert slope.shape == x.shape
+
+
+def test_a_body_takes_groups_with_one_embedding_each():
+    for kind, tail in ((ResidualMLP, (3,)), (ScalarMLP, ())):
+        net = kind(3, 2, width=4, depth=2, time_features=4).double()
+        x, time, cond = normal(5, 7, 3), torch.rand(5, dtype=torch.float64), normal(5, 2, seed=1)
+        found = net.body(x, (net.embed_time(time) + net.embed_cond(cond))[:, None])
+        assert found.shape == (5, 7, *tail)
+        for k in range(7):
+            torch.testing.assert_close(found[:, k], net(x[:, k], time, cond))
+
+
+@pytest.mark.parametrize("kind", [ResidualMLP, ScalarMLP])
+def test_perceptrons_apart_keep_a_sample_of_higher_rank_and_refuse_wrong_inputs(kind):
+    net, time = kind(6, width=4).double(), torch.rand(4, dtype=torch.float64)
+    x = normal(4, 3, 2)
+    out = net(x, time)
+    assert out.shape == ((4, 3, 2) if kind is ResidualMLP else (4,))
+    assert torch.equal(out.flatten(), net(x.flatten(1), time).flatten())
+    with pytest.raises(ValueError, match=r"expects 6 numbers a sample, got x of \(4, 5\)"):
+        net(normal(4, 5), time)
+    with pytest.raises(ValueError, match=r"cond_dim=0.*\(4, 2\)"):
+        net(x, time, normal(4, 2))
+    with pytest.raises(ValueError, match=r"cond_dim=0.*\(4, 2\)"):
+        net.embed_cond(normal(4, 2))
+    with pytest.raises(ValueError, match=r"cond_dim=1.*none"):
+        kind(6, 1)(x, time)
+    with pytest.raises(ValueError, match=r"cond_dim=1.*\(4, 2\)"):
+        kind(6, 1).double()(x, time, normal(4, 2))
