@@ -5,7 +5,7 @@ Conventions:
     touches pyplot's global state. Intervals are those of ``statistics``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,12 +38,13 @@ def learning_curves(
     Raises:
         ValueError: for a curve without points.
     """
-    figure, axes = _axes("learning_curves", curves, title)
-    for (label, colour), points in zip(colours(list(curves)).items(), curves.values(), strict=True):
-        steps, value, low, high = _columns(points)
+
+    def draw(axes: Axes, label: str, colour: str, points: np.ndarray) -> None:
+        steps, value, low, high = points
         axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(steps, value, color=colour, linewidth=1.8, marker="o", markersize=4, label=label)
-    return _finish(figure, axes, effort, score, path)
+
+    return _curves(curves, draw, (effort, score), title, path)
 
 
 def against_scale(
@@ -65,14 +66,15 @@ def against_scale(
     Raises:
         ValueError: for a curve without points.
     """
-    figure, axes = _axes("against_scale", curves, title)
-    for (label, colour), points in zip(colours(list(curves)).items(), curves.values(), strict=True):
-        scales, value, low, high = _columns(points)
+
+    def draw(axes: Axes, label: str, colour: str, points: np.ndarray) -> None:
+        scales, value, low, high = points
         axes.errorbar(
             scales, value, np.maximum([value - low, high - value], 0), color=colour, marker="o",
             markersize=5, linewidth=1.8, capsize=3, label=label,
         )  # fmt: skip
-    return _finish(figure, axes, scale, score, path)
+
+    return _curves(curves, draw, (scale, score), title, path)
 
 
 def calibration(
@@ -134,21 +136,24 @@ def _calibrate(axes: Axes, q: np.ndarray, earned: np.ndarray, bins: int) -> None
     plain(axes)
 
 
-def _columns(points: Sequence[tuple[float, Interval]]) -> np.ndarray:
-    rows = [(x, found.value, found.low, found.high) for x, found in points]
-    return np.array(sorted(rows), dtype=float).T
-
-
-def _axes(name: str, curves: Mapping[str, Sequence[object]], title: str) -> tuple[Figure, Axes]:
+def _curves(
+    curves: Mapping[str, Sequence[tuple[float, Interval]]],
+    draw: Callable[[Axes, str, str, np.ndarray], None],
+    labels: tuple[str, str],
+    title: str,
+    path: Path | None,
+) -> Figure:
+    """Draw each curve, whose rows x, value, low, high are in the order of x."""
     if not curves or not all(len(points) for points in curves.values()):
-        raise ValueError(f"{name} got no points; give each curve at least one (x, interval)")
+        x, y = labels
+        raise ValueError(f"a plot of {y} against {x} got no points; give each curve at least one")
     figure = new_figure(5.5, title)
-    return figure, figure.subplots()
-
-
-def _finish(figure: Figure, axes: Axes, x: str, y: str, path: Path | None) -> Figure:
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
+    axes = figure.subplots()
+    for (label, colour), points in zip(colours(list(curves)).items(), curves.values(), strict=True):
+        rows = sorted((x, found.value, found.low, found.high) for x, found in points)
+        draw(axes, label, colour, np.array(rows, dtype=float).T)
+    axes.set_xlabel(labels[0], fontsize=9)
+    axes.set_ylabel(labels[1], fontsize=9)
     axes.grid(axis="y", color=FAINT)
     axes.set_axisbelow(True)
     axes.legend(frameon=False, fontsize=9)
