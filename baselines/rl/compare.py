@@ -66,8 +66,8 @@ class Compare:
     steps: int = 15
     """Network calls of an action of the diffusion policies."""
     same_targets: bool = True
-    """Give every critic the guided policy's discount, n-step targets and Monte-Carlo warm-up; else
-    they learn by one-step targets, as published."""
+    """Give every critic the guided policy's discount, n-step targets and Monte-Carlo warm-up, and
+    SfBC its critic, whatever their own options say; else one-step targets, as published."""
     out: Path = Path("runs/compare")
     """Folder of everything that is trained and found."""
     json: Path | None = None

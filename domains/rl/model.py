@@ -17,13 +17,13 @@ class ModelConfig:
     """The architecture; saved with the weights."""
 
     width: int = 128
-    """Of the hidden layers of the behaviour's network."""
+    """Width of the hidden layers of the behaviour's network."""
     depth: int = 3
-    """Its residual blocks."""
+    """Number of its residual blocks."""
     energy_width: int = 128
-    """Of the hidden layers of the energy's network."""
+    """Width of the hidden layers of the energy's network."""
     energy_depth: int = 3
-    """Its hidden layers."""
+    """Number of its hidden layers."""
 
 
 def behaviour(config: ModelConfig, states: int, actions: int) -> NetDenoiser:

@@ -50,11 +50,13 @@ class PolicyTraining:
     support: int = 8
     """Actions drawn from the behaviour for every state: the K of the contrast."""
     support_steps: int = 10
-    """Network calls to draw each."""
+    """Network calls to draw a support action."""
     beta: float = 3.0
-    """Inverse temperature of the energy, E = -beta Q / spread of Q within a state."""
+    """Inverse temperature of the energy, E = -beta Q / spread of Q within a state; the scale of the
+    guidance multiplies its effect."""
     target: Target = "self"
-    """What the energy learns by; see ``cep_loss``."""
+    """What the energy learns by: ``self``, as the paper's code, biased at small support; ``raw``,
+    unbiased, contrasts half of the support; ``mse`` and ``emse``, regressions, to compare."""
     seed: int = 0
     """Of everything random; ``guided-rl train`` sets that of the three loops to it."""
 

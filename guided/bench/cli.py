@@ -41,10 +41,16 @@ COMMANDS: dict[str, Callable[..., Command]] = {
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """A command of another package; its own --help says more."""
+    """What stands in the list of commands for one of another package, which is not loaded."""
 
     def run(self) -> None:
-        """Do nothing: it stands in the list of commands for one that was not loaded."""
+        """Do nothing."""
+
+
+def elsewhere(entry: EntryPoint) -> type[Elsewhere]:
+    """Return a stand-in that tells where the command is."""
+    says = f"A command of {entry.module}; guided-bench {entry.name} --help says more."
+    return type(Elsewhere.__name__, (Elsewhere,), {"__doc__": says})
 
 
 def main(args: list[str] | None = None) -> None:
@@ -70,7 +76,7 @@ def commands(asked: list[str]) -> dict[str, Callable[..., Command]]:
         ValueError: if it does not load.
     """
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    others = {name: loaded(found[name]) if name in asked else Elsewhere for name in sorted(found)}
+    others = {n: loaded(found[n]) if n in asked else elsewhere(found[n]) for n in sorted(found)}
     return {**others, **COMMANDS}
 
 

@@ -18,7 +18,7 @@ class Demo:
     out: Path = Path("demo-rl")
     """Folder of the pictures and figures."""
     episodes: int = 50
-    """Of every scale."""
+    """Episodes at every scale."""
     seed: int = 0
     """Of the episodes and the actions."""
     quick: bool = False

@@ -26,11 +26,11 @@ class Evaluate:
     environment: str | None = None
     """Gymnasium id, or specification as JSON; None is the environment of the data."""
     scales: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0)
-    """Guidance scales; 0 is the behaviour, 1 the exact target."""
+    """Guidance scales; 0 is the behaviour, 1 what the energy was trained for, more is sharper."""
     candidates: int = 1
     """Actions drawn each time, of which the critic picks the best."""
     network_calls: int | None = None
-    """Of an action; None = as saved."""
+    """Network calls to draw an action; None is the policy's own, 15 unless saved otherwise."""
     episodes: int = 100
     """Test episodes of every scale."""
     validation: int = 50
@@ -46,7 +46,7 @@ class Evaluate:
     pictures: Path | None = None
     """Folder for plots: return against scale, Q calibration, and paths in a maze."""
     video: Path | None = None
-    """Film the first episode at the chosen scale, or else the last (.gif or .mp4)."""
+    """Film the first episode at the chosen scale, or at the last if none is (.gif or .mp4)."""
     json: Path | None = None
     """Write the figures to this file."""
     quick: bool = False

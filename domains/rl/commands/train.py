@@ -37,7 +37,7 @@ class Train:
     horizon: int | None = None
     """Steps of an episode, for a D4RL file that does not mark where episodes were cut."""
     curve: int = 0
-    """Evaluate the policy so many times while its energy is trained: curve.png and curve.json."""
+    """Evaluations of the policy during the energy's training (curve.png, curve.json); 0 is none."""
     episodes: int = 50
     """Episodes of such an evaluation."""
     tensorboard: bool = False

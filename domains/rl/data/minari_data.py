@@ -83,8 +83,8 @@ def _local(dataset: str, name: str, download: bool) -> Path:
         ids = sorted(path.parents[1].relative_to(root).as_posix() for path in found)
         there = ", ".join(ids[:LISTED]) + (", ..." if len(ids) > LISTED else "") or "none"
         raise ValueError(
-            f"no Minari data set {dataset!r} in {root} (there: {there}); check the id, or download "
-            f"it with download=True or `minari download {dataset}`"
+            f"no Minari data set {dataset!r} in {root} (there: {there}); check the id, record "
+            f"it with guided-rl collect, or fetch it with --download (download=True in Python)"
         )
     return folder
 
