@@ -1,7 +1,7 @@
 """Plain networks without diffusion logic: ``net(x (B, ...), time (B,), cond) -> (B, ...)``."""
 
 from guided.nets.attention import AttentionControl, attend
-from guided.nets.embed import FourierTime
+from guided.nets.embed import FourierTime, RandomFourier
 from guided.nets.mlp import MLP
 from guided.nets.residual import ResidualMLP, ScalarMLP
 from guided.nets.transformer import Transformer
@@ -11,6 +11,7 @@ __all__ = [
     "MLP",
     "AttentionControl",
     "FourierTime",
+    "RandomFourier",
     "ResidualMLP",
     "ScalarMLP",
     "Transformer",

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from guided.energy import gradient
-from guided.nets import MLP, FourierTime, ResidualMLP, ScalarMLP
+from guided.nets import MLP, FourierTime, RandomFourier, ResidualMLP, ScalarMLP
 from tests.guided.draws import normal
 
 # Embedding of the noise level
@@ -28,6 +28,26 @@ def test_time_features_tell_all_levels_of_edm_apart():
 def test_time_features_need_an_even_number():
     with pytest.raises(ValueError, match="even number of features >= 4, got 5"):
         FourierTime(5)
+
+
+def test_random_features_are_waves_beside_the_numbers():
+    torch.manual_seed(0)
+    features = RandomFourier(2, 3, 0.7).double()
+    x = normal(5, 2)
+    found = features(x)
+    assert found.shape == (5, features.out) == (5, 8)
+    for column in range(3):
+        angle = 2 * math.pi * (x * features.frequencies[:, column]).sum(1)
+        torch.testing.assert_close(found[:, 2 + column], angle.sin())
+        torch.testing.assert_close(found[:, 5 + column], angle.cos())
+    torch.testing.assert_close(found[:, :2], x)
+    assert RandomFourier(500, 500, 0.7).frequencies.std().item() == pytest.approx(0.7, rel=0.01)
+
+
+@pytest.mark.parametrize(("waves", "scale"), [(0, 1.0), (-1, 1.0), (4, 0.0), (4, math.nan)])
+def test_random_features_refuse_impossible_settings(waves, scale):
+    with pytest.raises(ValueError, match="need waves >= 1 and a scale > 0"):
+        RandomFourier(2, waves, scale)
 
 
 # Multilayer perceptron

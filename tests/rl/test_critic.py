@@ -58,8 +58,10 @@ def corridor(rule, **changes):
     [
         ("softmax", {"beta": 0.0}, 0.5),  # the behaviour's own value
         ("softmax", {"beta": 50.0}, 1.0),  # the best of the support
+        ("softmax", {"beta": 50.0, "fourier": 8}, 1.0),
         ("expectile", {"expectile": 0.5}, 0.5),
         ("expectile", {"expectile": 0.99}, 0.98),
+        ("expectile", {"expectile": 0.99, "fourier": 8}, 0.98),
     ],
 )
 def test_values_run_from_the_behaviour_to_the_best_of_the_data(rule, changes, value):
@@ -89,9 +91,32 @@ def test_slow_critics_follow_and_no_gradient_moves_them():
         assert now.grad is None
 
 
+def test_features_of_the_state_tell_two_sides_of_a_wall_apart():
+    """Of two critics that are trained alike, the one with features fits a value that jumps."""
+    losses = []
+    for fourier in (0, 16):
+        torch.manual_seed(0)
+        critic = Critic(1, 1, CriticConfig(hidden=(32,), fourier=fourier, fourier_scale=2.0))
+
+        def batch(step, generator):
+            state = torch.rand(64, 1, generator=generator) * 2 - 1
+            value = (state[:, 0] * 8).floor() % 2
+            own = {"state": state, "reward": value, "discount": torch.zeros(64), "reached": state}
+            return state, {**own, "support": state[:, None].expand(-1, 2, -1)}
+
+        loop = TrainConfig(steps=400, batch=64, lr=5e-3, log_every=100)
+        *_, last = train(critic, batch, loop, loss=critic.loss)
+        losses.append(last.loss)
+    assert losses[1] < 0.5 * losses[0]
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"gamma": 0.0}, {"tau": 1.5}, {"expectile": 1.0}, {"n_step": 0}, {"beta": -1.0}]
-)
+    "wrong",
+    [
+        {"gamma": 0.0}, {"tau": 1.5}, {"expectile": 1.0}, {"n_step": 0}, {"beta": -1.0},
+        {"fourier": -1}, {"fourier_scale": 0.0},
+    ],
+)  # fmt: skip
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="a critic needs"):
         CriticConfig(**wrong)

@@ -27,7 +27,7 @@ def networks(with_energy=True, with_critic=True):
         torch.tensor([1.0, 0.0, -1.0]), torch.tensor([2.0, 1.0, 0.5]),
         torch.tensor([-2.0, 0.0]), torch.tensor([2.0, 10.0]),
     )  # fmt: skip
-    critic = Critic(S, A, CriticConfig(hidden=(16,))) if with_critic else None
+    critic = Critic(S, A, CriticConfig(hidden=(16,), fourier=4)) if with_critic else None
     noisy = energy(MODEL, S, A) if with_energy else None
     return Networks(own, normaliser, critic, noisy, MODEL)
 

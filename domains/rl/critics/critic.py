@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from guided.nets.embed import RandomFourier
 from guided.nets.stacked import StackedMLP
 
 Rule = Literal["softmax", "expectile"]
@@ -42,6 +43,11 @@ class CriticConfig:
     """Share of the new weights that the slow critics take in a step."""
     hidden: tuple[int, ...] = (128, 128)
     """Widths of the hidden layers."""
+    fourier: int = 0
+    """Random Fourier features that the critics see beside the state; 0 is none. They sharpen values
+    that jump, as across the walls of a large maze."""
+    fourier_scale: float = 0.15
+    """Their frequencies, in cycles per standard deviation of the state."""
 
     def __post_init__(self) -> None:
         if self.rule not in ("softmax", "expectile"):
@@ -50,6 +56,11 @@ class CriticConfig:
             raise ValueError(
                 f"a critic needs gamma and tau in (0, 1] and expectile in [0.5, 1), got "
                 f"{self.gamma}, {self.tau} and {self.expectile}"
+            )
+        if self.fourier < 0 or not self.fourier_scale > 0:
+            raise ValueError(
+                f"a critic needs fourier >= 0 and fourier_scale > 0, got {self.fourier} and "
+                f"{self.fourier_scale}"
             )
         if self.n_step < 1 or not 0 <= self.warm_up <= 1 or self.beta < 0:
             raise ValueError(
@@ -72,6 +83,10 @@ class Critic(nn.Module):
     def __init__(self, states: int, actions: int, config: CriticConfig) -> None:
         super().__init__()
         self.config = config
+        self.seen: nn.Module = nn.Identity()
+        if config.fourier:
+            self.seen = features = RandomFourier(states, config.fourier, config.fourier_scale)
+            states = features.out
         self.net = StackedMLP(2, states, actions, config.hidden)
         self.slow = StackedMLP(2, states, actions, config.hidden).requires_grad_(False)
         self.slow.load_state_dict(self.net.state_dict())
@@ -82,7 +97,7 @@ class Critic(nn.Module):
 
     def q(self, states: Tensor, actions: Tensor) -> Tensor:
         """Return the smaller slow value, (B,) or (B, K), for (B, S) and (B, A) or (B, K, A)."""
-        return self.slow(states, actions).amin(0)
+        return self.slow(self.seen(states), actions).amin(0)
 
     def loss(self, actions: Tensor, batch: Any, _: Any = None) -> Tensor:
         r"""Return the loss of each transition, (B,); moves the slow critics first.
@@ -100,12 +115,12 @@ class Critic(nn.Module):
             if self.value is None:
                 future = self._softmax_value(reached, batch["support"])
             else:
-                future = self.value(reached)[0]
+                future = self.value(self.seen(reached))[0]
             target = batch["reward"] + batch["discount"] * future
         if self.value is not None:
-            gap = self.q(state, actions) - self.value(state)[0]
+            gap = self.q(state, actions) - self.value(self.seen(state))[0]
             extra = (self.config.expectile - (gap < 0).to(gap)).abs() * gap.square()
-        return (self.net(state, actions) - target).square().sum(0) + extra
+        return (self.net(self.seen(state), actions) - target).square().sum(0) + extra
 
     def _softmax_value(self, states: Tensor, support: Tensor) -> Tensor:
         q = self.q(states, support)
