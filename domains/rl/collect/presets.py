@@ -54,23 +54,44 @@ GOOD = Waypoint(gain=(4.0, 8.0), damping=(1.0, 1.0), noise=(0.2, 0.5))
 WEAK = Waypoint(
     gain=(0.5, 2.0), damping=(1.0, 1.0), noise=(0.3, 1.0), persistence=0.9, wander=(0.3, 0.7)
 )
+# The same, pushed into walls and corners as well: guidance cuts corners, and where it ends in one
+# the log must tell what leads out.
+ROUGH = replace(WEAK, noise=(0.5, 4.0), persistence=0.97)
 
-# Maze, limit of an episode, default steps of the mixture, good episodes for each weak one. Weak
-# episodes are long: in the larger mazes a clone of as many of both would hardly arrive.
-_MAZES = (("UMaze", 300, 60_000, 1.0), ("Medium", 600, 400_000, 6.0), ("Large", 800, 800_000, 6.0))
+
+@dataclass(frozen=True)
+class _Maze:
+    """A maze, its limit of an episode, and the mixture in it.
+
+    Weak episodes are long: in the larger mazes a clone of as many of both would hardly arrive.
+    """
+
+    name: str
+    limit: int
+    steps: int
+    weak: Waypoint
+    good_for_each_weak: float
+
+
+_MAZES = (
+    _Maze("UMaze", 300, 60_000, WEAK, 1.0),
+    _Maze("Medium", 600, 400_000, ROUGH, 8.0),
+    _Maze("Large", 800, 800_000, ROUGH, 8.0),
+)
 
 
 def _mazes() -> dict[str, Preset]:
     found = {}
-    for maze, limit, steps, share in _MAZES:
+    for maze in _MAZES:
         # Episodic: an episode ends at the goal. With the default, continuing_task=True, the goal
         # never moves and the ball parks on it.
-        options = {"continuing_task": False, "max_episode_steps": limit}
-        good, weak = Quality("good", GOOD), Quality("weak", WEAK)
-        mixtures = {"mixed": (replace(good, share=share), weak), "good": (good,), "weak": (weak,)}
+        options = {"continuing_task": False, "max_episode_steps": maze.limit}
+        good, weak = Quality("good", GOOD), Quality("weak", maze.weak)
+        mixed = replace(good, share=maze.good_for_each_weak), weak
+        mixtures = {"mixed": mixed, "good": (good,), "weak": (weak,)}
         for name, qualities in mixtures.items():
-            found[f"pointmaze/{maze.lower()}-{name}"] = Preset(
-                f"PointMaze_{maze}-v3", qualities, GOOD, steps, options
+            found[f"pointmaze/{maze.name.lower()}-{name}"] = Preset(
+                f"PointMaze_{maze.name}-v3", qualities, GOOD, maze.steps, options
             )
     return found
 
