@@ -124,6 +124,9 @@ def table(rows: Mapping[Any, Mapping[str, Any]], head: str, mark: Any = None) ->
 def calibration(policy: DiffusionPolicy, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
     """Return Q of every step that was played, and the discounted return that followed, (n,) each.
 
+    An episode that was cut by a limit of time goes on, as it does for the critic: Q of its last
+    step, which therefore tells nothing of that step itself, stands for what would have followed.
+
     Raises:
         ValueError: for a policy without a critic, or episodes without traces of flat observations.
     """
@@ -134,8 +137,13 @@ def calibration(policy: DiffusionPolicy, episodes: Episodes) -> tuple[np.ndarray
     actions = np.concatenate([trace.actions for trace in episodes.traces])
     s = normaliser.states(torch.from_numpy(states).float())
     a = normaliser.actions(torch.from_numpy(actions).float())
-    earned = [trace.to_go(critic.config.gamma) for trace in episodes.traces]
-    return critic.q(s, a).numpy(), np.concatenate(earned)
+    q = critic.q(s, a).numpy()
+    lasts = q[np.cumsum(episodes.lengths) - 1]
+    earned = [
+        trace.to_go(critic.config.gamma, None if over else last)
+        for trace, last, over in zip(episodes.traces, lasts, episodes.terminated, strict=True)
+    ]
+    return q, np.concatenate(earned)
 
 
 def _interval(found: Mapping[str, float] | None, digits: int) -> str:
