@@ -83,6 +83,24 @@ def test_evaluate_tells_scales_and_draws(made, capsys):
     assert {p.name for p in (made / "pictures").iterdir()} == {"scale.png", "calibration.png"}
 
 
+@pytest.mark.parametrize(
+    ("options", "applies"),
+    [
+        ([], True),
+        (["--max-steps", "5"], False),
+        (["--environment", "Pendulum-v1"], False),
+        (["--quick"], False),
+    ],
+)
+def test_a_normalised_score_is_of_whole_episodes_in_the_task_of_the_data(
+    made, tmp_path, options, applies
+):
+    main(["evaluate", str(made / "run" / "policy"), "--episodes", "1", "--scales", "0",
+          "--network-calls", "1", "--json", str(tmp_path / "e.json"), *options])  # fmt: skip
+    score = json.loads((tmp_path / "e.json").read_text())["scales"]["0"]["score"]
+    assert (score is not None) == applies
+
+
 def test_demo_draws_the_maze(tmp_path, capsys):
     main(["demo", "--quick", "--out", str(tmp_path / "demo")])
     assert (tmp_path / "demo" / "maze.png").stat().st_size > 10_000

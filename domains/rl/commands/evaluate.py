@@ -73,7 +73,9 @@ class Evaluate:
         keep = policy.flat if self.pictures is not None else None
         with tqdm(total=test.episodes * len(self.scales), desc="test", unit="episode") as bar:
             played = assess(make, policy, self.scales, test, keep=keep, on_step=counting(bar))
-        reference = policy.about.get("reference")
+        # The returns of other tasks or of cut episodes are not on its scale.
+        other = self.environment is not None or test.max_steps is not None
+        reference = None if other else policy.about.get("reference")
         rows = {scale: row(episodes, reference) for scale, episodes in played.items()}
         print(table(rows, "scale", chosen))
         gained = gains(played)
