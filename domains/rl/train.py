@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,10 +63,10 @@ class PolicyTraining:
 
     def __post_init__(self) -> None:
         least = 4 if self.target == "raw" else 2
-        if self.support < least or self.support_steps < 1 or not self.beta > 0:
+        if self.support < least or self.support_steps < 1 or not 0 < self.beta < inf:
             raise ValueError(
                 f"training needs support >= {least} (to contrast actions), support_steps >= 1 and "
-                f"beta > 0, got {self.support}, {self.support_steps} and {self.beta}"
+                f"a finite beta > 0, got {self.support}, {self.support_steps} and {self.beta}"
             )
 
 

@@ -147,6 +147,13 @@ def test_wrong_input_is_one_sentence(made, tmp_path, capsys):
         assert wanted in refused(main, list(arguments), capsys), arguments
 
 
+def test_training_that_diverges_is_one_sentence(made, tmp_path, capsys):
+    command = ["train", "made/pendulum-v0", "--out", str(tmp_path / "run"), "--quick"]
+    assert "lower the learning rate" in refused(
+        main, [*command, "--behaviour-loop.lr", "1e30"], capsys
+    )
+
+
 def test_what_a_curve_needs_is_told_before_training(made, tmp_path, capsys):
     out = tmp_path / "run"
     command = ["train", "made/blind-v0", "--out", str(out), "--quick", "--curve", "1"]

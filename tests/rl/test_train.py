@@ -70,6 +70,18 @@ def test_a_guided_policy_samples_the_tilted_law(tmp_path):
     assert plus == pytest.approx(0, abs=0.06) and minus == pytest.approx(0, abs=0.06)
 
 
+@pytest.mark.parametrize("beta", [0.0, math.inf, math.nan])
+def test_an_impossible_beta_is_refused(beta):
+    with pytest.raises(ValueError, match="a finite beta > 0"):
+        PolicyTraining(beta=beta)
+
+
+@pytest.mark.parametrize("name", ["width", "depth", "energy_width", "energy_depth"])
+def test_a_model_without_layers_is_refused(name):
+    with pytest.raises(ValueError, match=f"a model needs {name} >= 1, got 0"):
+        ModelConfig(**{name: 0})
+
+
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path):
     data, how = bandit(200), config(8)
     whole = Run(data, how, tmp_path / "whole")
