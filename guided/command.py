@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+LONGEST = 300  # of another library's message within a sentence
+
 
 @contextmanager
 def in_words(name: str, stopped: str = "stopped") -> Iterator[None]:
@@ -21,3 +23,9 @@ def in_words(name: str, stopped: str = "stopped") -> Iterator[None]:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
         sys.exit(f"{name}: {stopped}")
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says as a part of a sentence; its kind where it says nothing."""
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

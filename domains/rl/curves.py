@@ -81,13 +81,20 @@ class Curve:
 
     def _kept(self) -> dict[int, dict[str, Any]]:
         path = self.run.folder / "curve.json"
-        points = json.loads(path.read_text()).get("points", {}) if path.exists() else {}
-        if other := {own["episodes"] for own in points.values()} - {self.trials.episodes}:
+        if not path.exists():
+            return {}
+        try:
+            found = dict(json.loads(path.read_text())["points"])
+            points = {int(step): dict(own) for step, own in found.items()}
+            episodes = {own["episodes"] for own in points.values()}
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{path} is truncated or no learning curve; delete it") from None
+        if other := episodes - {self.trials.episodes}:
             raise ValueError(
                 f"{path} has evaluations of {other.pop()} episodes, not {self.trials.episodes}; "
                 f"give as many, or delete it"
             )
-        return {int(step): own for step, own in points.items()}
+        return points
 
     def _write(self) -> None:
         points = dict(sorted(self.points.items()))

@@ -15,6 +15,7 @@ from domains.rl.model import times
 from domains.rl.networks import Networks
 from domains.rl.stack import Stack, standard_stack
 from guided.checkpoint import CheckpointError, load, save
+from guided.command import one_line
 from guided.guidance import BestOfN, HoistedEnergy
 from guided.hoist import HoistedDenoiser
 from guided.rng import Rng
@@ -236,9 +237,8 @@ class DiffusionPolicy:
             networks = Networks.rebuilt(config, weights)
             saved = Sampling(**config["sampling"])
         except (RuntimeError, KeyError, TypeError) as error:
-            reason = str(error).split("\n")[-1].strip()
             raise CheckpointError(
-                f"{folder} holds a policy of other networks ({reason}); train it again"
+                f"{folder} holds a policy of other networks ({one_line(error)}); train it again"
             ) from None
         return cls(
             networks,

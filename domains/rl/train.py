@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -17,7 +18,8 @@ from domains.rl.data.offline import OfflineData
 from domains.rl.model import ModelConfig, behaviour, energy, times
 from domains.rl.networks import Networks
 from domains.rl.policy import DiffusionPolicy, Sampling
-from guided.checkpoint import Weights
+from guided.checkpoint import CheckpointError, Weights
+from guided.command import one_line
 from guided.denoiser import NetDenoiser
 from guided.guidance.denoise.cep import Target, cep_loss
 from guided.hoist import HoistedDenoiser
@@ -164,7 +166,7 @@ class Run:
         path, count = self.folder / "support.safetensors", self.config.support
         states = self.scaled.states
         if path.exists():
-            drawn = load_file(path)["actions"]
+            drawn = _drawn(path)
             yield Progress("support", len(states), len(states))
             return drawn
         parts = []
@@ -262,6 +264,13 @@ def support_actions(
         noise = sampler.initial((len(cond), actions), grid, rng)
         drawn = sampler.sample(noise, grid, cond, rng=rng).clamp(-1, 1)
         yield first + len(part), drawn.unflatten(0, (len(part), count))
+
+
+def _drawn(path: Path) -> Tensor:
+    try:
+        return load_file(path)["actions"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise CheckpointError(f"{path} is truncated ({one_line(error)}); delete it") from None
 
 
 def critic_batch(data: Scaled, own: Targets, i: Tensor, support: Tensor) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from domains.rl.acting import Policy
 from domains.rl.episodes import Episodes
 from domains.rl.evaluate import Trials, evaluate
 from domains.rl.vector import MakeEnv
+from guided.command import one_line
 
 LEAST_FPS, MOST_GIF_FPS = 1.0, 50.0  # viewers slow faster GIFs down to 10 frames a second
 DEFAULT_FPS = 30.0
@@ -180,10 +181,9 @@ def _require_format(path: Path) -> None:
 
 
 def _no_picture(name: str, error: Exception) -> ValueError:
-    reason = str(error).strip().split("\n")[0] or type(error).__name__
     return ValueError(
-        f"cannot render {name} ({reason}); without a display try MUJOCO_GL=egl or MUJOCO_GL=osmesa,"
-        f" set before starting, and for classic control `pip install pygame`"
+        f"cannot render {name} ({one_line(error)}); without a display try MUJOCO_GL=egl or"
+        f" MUJOCO_GL=osmesa, set before starting, and for classic control `pip install pygame`"
     )
 
 

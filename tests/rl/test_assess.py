@@ -1,4 +1,4 @@
-"""What is made of played episodes: calibration of the critic."""
+"""What is made of played episodes, and in which environments they can be played."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from domains.rl.assess import calibration
+from domains.rl.assess import calibration, require_fit
 from domains.rl.data.normalise import Normaliser
 from domains.rl.evaluate import Trials, evaluate
-from tests.rl.arenas import Noisy, limited_walk
+from tests.rl.arenas import Noisy, Walk, limited_walk
 
 
 def judged(q):
@@ -48,3 +48,9 @@ def test_an_episode_that_ended_has_no_future_in_its_calibration():
 def test_what_calibration_lacks_is_one_sentence():
     with pytest.raises(ValueError, match="needs a critic, and episodes whose states were kept"):
         calibration(judged(0.0), evaluate(limited_walk, Noisy(), Trials(1)))
+
+
+def test_policies_act_where_actions_have_no_bounds():
+    require_fit(Walk, 1, 1, ("x",), "data")  # those of the data were taken from the data
+    with pytest.raises(ValueError, match="data has 2 observed numbers"):
+        require_fit(Walk, 2, 1, ("x",), "data")

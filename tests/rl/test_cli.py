@@ -69,6 +69,17 @@ def test_a_curve_goes_on_from_its_file(made, capsys):
     assert "evaluations of 1 episodes, not 2" in said and path.read_text() == before
 
 
+@pytest.mark.parametrize("content", ["[]", "{", '{"points": {"10": 1}}'])
+def test_a_curve_that_is_damaged_is_one_sentence(made, content, capsys):
+    path = made / "run" / "curve.json"
+    before = path.read_text()
+    path.write_text(content)
+    command = ["train", "made/pendulum-v0", "--out", str(made / "run"), "--quick", "--curve", "2"]
+    said = refused(main, command, capsys)
+    path.write_text(before)
+    assert f"{path} is truncated or no learning curve; delete it" in said
+
+
 def test_evaluate_tells_scales_and_draws(made, capsys):
     main(["evaluate", str(made / "run" / "policy"), "--quick", "--scales", "0", "1",
           "--json", str(made / "e.json"), "--pictures", str(made / "pictures")])  # fmt: skip

@@ -11,6 +11,7 @@ from domains.rl.data.offline import OfflineData
 from domains.rl.model import ModelConfig
 from domains.rl.policy import DiffusionPolicy
 from domains.rl.train import PolicyTraining, Run, support_actions
+from guided.checkpoint import CheckpointError
 from guided.train import TrainConfig
 
 BETA = 1.5
@@ -115,6 +116,14 @@ def test_a_policy_of_a_run_survives_its_file(tmp_path):
     states = run.data.states[:7].numpy()
     assert (loaded.act(states, seed=2) == run.policy().act(states, seed=2)).all()
     assert loaded.about["data"] == "bandit"
+
+
+@pytest.mark.parametrize("content", [b"", b"cut short"])
+def test_support_that_is_damaged_is_one_sentence(tmp_path, content):
+    run = Run(bandit(20), config(4), tmp_path)
+    (tmp_path / "support.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"support.safetensors is truncated .*; delete it$"):
+        next(run.draw_support())
 
 
 def test_support_is_drawn_once_for_every_state():

@@ -94,7 +94,7 @@ def record(
     """
     place = require_recordable(dataset_id, overwrite, seed, reference_episodes)
     env = environments.make(preset.environment, **preset.options)
-    environments.check_continuous(env.action_space)
+    environments.check_bounded(env.action_space)
     reference = (
         mean_return(env, Uniform(), seed, reference_episodes),
         mean_return(env, preset.best, seed, reference_episodes),
