@@ -79,6 +79,17 @@ class Curve:
         chosen = {"last": steps[-1], "best": best}
         return {name: {"step": step, **self.points[step]} for name, step in chosen.items()}
 
+    def lost(self) -> str | None:
+        """Return a sentence if a run went on from beyond the steps of some evaluations."""
+        end = self.run.config.energy_loop.steps
+        due = {*range(self.every, end, self.every), end}
+        made = due & self.points.keys()
+        if made == due:
+            return None
+        return (
+            f"{len(due)} evaluations asked for, {len(made)} made: the others lay before the resume"
+        )
+
     def _kept(self) -> dict[int, dict[str, Any]]:
         path = self.run.folder / "curve.json"
         if not path.exists():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,8 +59,7 @@ class Evaluate:
         Raises:
             ValueError: for a policy or an environment that is missing or does not fit.
         """
-        for path in (self.json, self.video, self.pictures and self.pictures / "scale.png"):
-            require_writable(path or None)
+        self._check()
         torch.set_num_threads(1)  # the fastest for networks as small as these
         policy = self._loaded()
         make = maker(policy, self.environment)
@@ -89,6 +89,12 @@ class Evaluate:
                 print(f"wrote {path}")
         if self.video is not None:
             self._film(policy, test, shown)
+
+    def _check(self) -> None:
+        if not all(map(isfinite, self.scales)):
+            raise ValueError(f"guidance scales must be finite, got {list(self.scales)}")
+        for path in (self.json, self.video, self.pictures and self.pictures / "scale.png"):
+            require_writable(path or None)
 
     def _loaded(self) -> DiffusionPolicy:
         changes: dict[str, Any] = {"candidates": self.candidates}
