@@ -10,7 +10,7 @@ from domains.rl.critics.critic import CriticConfig
 from domains.rl.data.offline import OfflineData
 from domains.rl.model import ModelConfig
 from domains.rl.policy import DiffusionPolicy
-from domains.rl.train import PolicyTraining, Run, support_actions
+from domains.rl.train import PolicyTraining, Run
 from guided.checkpoint import CheckpointError
 from guided.train import TrainConfig
 
@@ -18,9 +18,9 @@ BETA = 1.5
 
 
 def bandit(count=4_000):
-    """One step from one of two states; actions are U(-1, 1), the reward is the action's sign s.
+    """One step from one of two states; actions a are U(-1, 1).
 
-    In state 0 the reward is +a, in state 1 it is -a.
+    In state (1, 0) the reward is a, in state (-1, 0) it is -a.
     """
     g = torch.Generator().manual_seed(0)
     which = torch.randint(2, (count,), generator=g)
@@ -126,9 +126,23 @@ def test_support_that_is_damaged_is_one_sentence(tmp_path, content):
         next(run.draw_support())
 
 
-def test_support_is_drawn_once_for_every_state():
-    run = Run(bandit(100), config(4), None)
-    drawn = list(support_actions(run.behaviour, run.scaled.states, 1, 3, 2, seed=0))
-    actions = torch.cat([part for _, part in drawn])
-    assert actions.shape == (200, 3, 1) and drawn[-1][0] == 200
-    assert (actions.abs() <= 1).all()
+def test_support_actions_belong_to_their_states(tmp_path, monkeypatch):
+    data = bandit(100)
+    sign = data.states[data.at, :1]
+    run = Run(replace(data, actions=0.8 * sign), config(200, support=3), tmp_path)
+    list(run.train_behaviour())
+    monkeypatch.setattr("domains.rl.train.CHUNK", 64)  # not all states at once
+    drawing = run.draw_support()
+    done = []
+    with pytest.raises(StopIteration) as end:
+        while True:
+            done.append(next(drawing).done)
+    actions = end.value.value
+    assert done == [64, 128, 192, 200] and actions.shape == (200, 3, 1)
+    assert (actions.sign() == data.states[:, :1, None]).all() and actions.abs().max() <= 1
+    assert actions.unique().numel() > 100  # every one is a draw of its own
+    again = run.draw_support()
+    assert next(again).done == 200  # from the file
+    with pytest.raises(StopIteration) as end:
+        next(again)
+    assert torch.equal(end.value.value, actions)
