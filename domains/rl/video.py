@@ -75,9 +75,8 @@ def film(
     path: str | PathLike[str],
     *,
     every: int = 1,
-    fps: float | None = None,
 ) -> Episodes:
-    """Play episodes one after the other into one film.
+    """Play episodes one after the other into one film, at the environment's own pace.
 
     Args:
         make_env: returns a new environment that renders to rgb_array.
@@ -86,15 +85,14 @@ def film(
             its episode 7 was. ``envs`` and ``processes`` do not matter.
         path: a .gif or .mp4 file.
         every: steps from picture to picture.
-        fps: pictures a second; None plays at the environment's own pace, as far as GIFs can.
 
     Raises:
         TypeError: as ``evaluate``.
         ValueError: as ``evaluate``; for another kind of file, an environment that cannot render, a
             missing ffmpeg, or numbers out of range.
     """
-    if every < 1 or (fps is not None and fps < LEAST_FPS):
-        raise ValueError(f"film got every = {every} and fps = {fps}; give at least 1 of each")
+    if every < 1:
+        raise ValueError(f"film got every = {every}; give at least 1")
     target = Path(path)
     frames: list[np.ndarray] = []
     pace: list[float] = []
@@ -106,7 +104,7 @@ def film(
 
     _require_format(target)
     played = evaluate(make, policy, replace(trials, envs=1, processes=False))
-    _write(target, frames, fps or max(pace[0], LEAST_FPS))
+    _write(target, frames, max(pace[0], LEAST_FPS))
     return played
 
 
