@@ -109,15 +109,21 @@ def gains(played: Mapping[Any, Episodes]) -> dict[Any, dict[str, float]]:
 
 
 def table(rows: Mapping[Any, Mapping[str, Any]], head: str, mark: Any = None) -> str:
-    """Return rows as lines of text; ``mark`` is the label of the chosen one."""
-    lines = [f"{head:>10s}  {'return (IQM)':>22s} {'success':>19s} {'steps':>21s}  score"]
+    """Return rows as lines of text; ``mark`` is the label of what :func:`choose` chose."""
+    lines = [
+        f"{head:>10s}  {'return (IQM)':>22s} {'discounted':>10s} {'success':>19s} {'steps':>21s}"
+        f"  score"
+    ]
     for label, facts in rows.items():
         name = f"{label:g}" if isinstance(label, int | float) else str(label)
         score = "-" if facts["score"] is None else f"{facts['score']:.1f}"
         lines.append(
-            f"{name:>10s}  {_interval(facts['iqm'], 2):>22s} {_interval(facts['success'], 2):>19s} "
-            f"{_interval(facts['steps'], 0):>21s}  {score}{'  <- chosen' if label == mark else ''}"
+            f"{name:>10s}  {_interval(facts['iqm'], 2):>22s} {facts['discounted']['value']:>10.4g} "
+            f"{_interval(facts['success'], 2):>19s} {_interval(facts['steps'], 0):>21s}  {score}"
+            f"{'  <- chosen' if label == mark else ''}"
         )
+    if mark is not None:
+        lines.append("chosen: the best mean discounted return of the validation episodes")
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from domains.rl.assess import calibration, require_fit
+from domains.rl.assess import calibration, require_fit, row, table
 from domains.rl.data.normalise import Normaliser
 from domains.rl.evaluate import Trials, evaluate
 from tests.rl.arenas import Noisy, Walk, limited_walk
@@ -54,3 +54,18 @@ def test_policies_act_where_actions_have_no_bounds():
     require_fit(Walk, 1, 1, ("x",), "data")  # those of the data were taken from the data
     with pytest.raises(ValueError, match="data has 2 observed numbers"):
         require_fit(Walk, 2, 1, ("x",), "data")
+
+
+def test_a_table_shows_the_discounted_returns_by_which_a_scale_is_chosen():
+    trials = Trials(3, discount=0.5)
+    rows = {
+        pace: row(evaluate(partial(limited_walk, 3), Noisy(0.0, pace), trials), None)
+        for pace in (-1.0, 1.0)
+    }
+    head, *lines = table(rows, "scale", 1.0).splitlines()
+    place = head.index("discounted")
+    shown = [float(line[place : place + 10]) for line in lines[:2]]
+    assert shown == [-1.75, 1.75]  # 1 + 1/2 + 1/4
+    assert "chosen" not in lines[0] and lines[1].endswith("<- chosen")
+    assert "validation episodes" in lines[2]
+    assert len(table(rows, "scale").splitlines()) == 3
