@@ -11,7 +11,7 @@ import tyro
 from tqdm import tqdm
 
 from domains.rl.assess import VALIDATION, assess, choose, gains, maker, require_fit, row, table
-from domains.rl.evaluate import OnStep, Progress, Trials
+from domains.rl.evaluate import OnStep, Played, Trials
 from domains.rl.pictures import draw
 from domains.rl.policy import DiffusionPolicy
 from domains.rl.video import film, require_filmable
@@ -163,7 +163,7 @@ class Evaluate:
 def counting(bar: tqdm) -> OnStep:
     """Return what moves a bar to the number of finished episodes."""
 
-    def on_step(progress: Progress) -> None:
+    def on_step(progress: Played) -> None:
         bar.update(progress.finished - bar.n)
 
     return on_step
