@@ -4,10 +4,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+LONGEST = 300  # of another library's message within a sentence
+
 
 @contextmanager
 def in_words(name: str, stopped: str = "stopped") -> Iterator[None]:
     """Turn the errors that a user can mend, and Ctrl-C, into an exit in one sentence.
+
+    Those are wrong input, files, and a training that diverged (FloatingPointError).
 
     Args:
         name: of the command, with which the sentence begins.
@@ -15,7 +19,13 @@ def in_words(name: str, stopped: str = "stopped") -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
         sys.exit(f"{name}: {stopped}")
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says as a part of a sentence; its kind where it says nothing."""
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

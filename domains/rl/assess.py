@@ -109,20 +109,29 @@ def gains(played: Mapping[Any, Episodes]) -> dict[Any, dict[str, float]]:
 
 
 def table(rows: Mapping[Any, Mapping[str, Any]], head: str, mark: Any = None) -> str:
-    """Return rows as lines of text; ``mark`` is the label of the chosen one."""
-    lines = [f"{head:>10s}  {'return (IQM)':>22s} {'success':>19s} {'steps':>21s}  score"]
+    """Return rows as lines of text; ``mark`` is the label of what :func:`choose` chose."""
+    lines = [
+        f"{head:>10s}  {'return (IQM)':>22s} {'discounted':>10s} {'success':>19s} {'steps':>21s}"
+        f"  score"
+    ]
     for label, facts in rows.items():
         name = f"{label:g}" if isinstance(label, int | float) else str(label)
         score = "-" if facts["score"] is None else f"{facts['score']:.1f}"
         lines.append(
-            f"{name:>10s}  {_interval(facts['iqm'], 2):>22s} {_interval(facts['success'], 2):>19s} "
-            f"{_interval(facts['steps'], 0):>21s}  {score}{'  <- chosen' if label == mark else ''}"
+            f"{name:>10s}  {_interval(facts['iqm'], 2):>22s} {facts['discounted']['value']:>10.4g} "
+            f"{_interval(facts['success'], 2):>19s} {_interval(facts['steps'], 0):>21s}  {score}"
+            f"{'  <- chosen' if label == mark else ''}"
         )
+    if mark is not None:
+        lines.append("chosen: the best mean discounted return of the validation episodes")
     return "\n".join(lines)
 
 
 def calibration(policy: DiffusionPolicy, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
     """Return Q of every step that was played, and the discounted return that followed, (n,) each.
+
+    An episode that was cut by a limit of time goes on, as it does for the critic: Q of its last
+    step, which therefore tells nothing of that step itself, stands for what would have followed.
 
     Raises:
         ValueError: for a policy without a critic, or episodes without traces of flat observations.
@@ -134,8 +143,13 @@ def calibration(policy: DiffusionPolicy, episodes: Episodes) -> tuple[np.ndarray
     actions = np.concatenate([trace.actions for trace in episodes.traces])
     s = normaliser.states(torch.from_numpy(states).float())
     a = normaliser.actions(torch.from_numpy(actions).float())
-    earned = [trace.to_go(critic.config.gamma) for trace in episodes.traces]
-    return critic.q(s, a).numpy(), np.concatenate(earned)
+    q = critic.q(s, a).numpy()
+    lasts = q[np.cumsum(episodes.lengths) - 1]
+    earned = [
+        trace.to_go(critic.config.gamma, None if over else last)
+        for trace, last, over in zip(episodes.traces, lasts, episodes.terminated, strict=True)
+    ]
+    return q, np.concatenate(earned)
 
 
 def _interval(found: Mapping[str, float] | None, digits: int) -> str:

@@ -79,15 +79,33 @@ class Curve:
         chosen = {"last": steps[-1], "best": best}
         return {name: {"step": step, **self.points[step]} for name, step in chosen.items()}
 
+    def lost(self) -> str | None:
+        """Return a sentence if a run went on from beyond the steps of some evaluations."""
+        end = self.run.config.energy_loop.steps
+        due = {*range(self.every, end, self.every), end}
+        made = due & self.points.keys()
+        if made == due:
+            return None
+        return (
+            f"{len(due)} evaluations asked for, {len(made)} made: the others lay before the resume"
+        )
+
     def _kept(self) -> dict[int, dict[str, Any]]:
         path = self.run.folder / "curve.json"
-        points = json.loads(path.read_text()).get("points", {}) if path.exists() else {}
-        if other := {own["episodes"] for own in points.values()} - {self.trials.episodes}:
+        if not path.exists():
+            return {}
+        try:
+            found = dict(json.loads(path.read_text())["points"])
+            points = {int(step): dict(own) for step, own in found.items()}
+            episodes = {own["episodes"] for own in points.values()}
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{path} is truncated or no learning curve; delete it") from None
+        if other := episodes - {self.trials.episodes}:
             raise ValueError(
                 f"{path} has evaluations of {other.pop()} episodes, not {self.trials.episodes}; "
                 f"give as many, or delete it"
             )
-        return {int(step): own for step, own in points.items()}
+        return points
 
     def _write(self) -> None:
         points = dict(sorted(self.points.items()))

@@ -4,6 +4,8 @@ import contextlib
 import io
 from typing import Any
 
+from guided.command import one_line
+
 
 def make(which: str, **options: Any) -> Any:
     """Make a Gymnasium environment.
@@ -18,7 +20,7 @@ def make(which: str, **options: Any) -> Any:
 
     Raises:
         ValueError: for an unknown id, a damaged specification, an option that the environment does
-            not take, or a package that is missing.
+            not take, a package that is missing, or an environment that fails to start.
     """
     gymnasium = register()
     name = which if len(which) <= 60 else f"{which[:57]}..."
@@ -27,7 +29,7 @@ def make(which: str, **options: Any) -> Any:
         return gymnasium.make(spec, **options)
     except gymnasium.error.DependencyNotInstalled as error:
         raise ValueError(
-            f"the environment {name} needs a package that is not installed ({_line(error)})"
+            f"the environment {name} needs a package that is not installed ({one_line(error)})"
         ) from None
     except ImportError as error:
         raise ValueError(
@@ -36,9 +38,9 @@ def make(which: str, **options: Any) -> Any:
         ) from None
     except gymnasium.error.Error as error:
         hint = "" if robotics() else "; mazes need the packages gymnasium-robotics and mujoco"
-        raise ValueError(f"no environment {name} ({_line(error)}){hint}") from None
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise ValueError(f"cannot make the environment {name} ({_line(error)})") from None
+        raise ValueError(f"no environment {name} ({one_line(error)}){hint}") from None
+    except (TypeError, KeyError, ValueError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"cannot make the environment {name} ({one_line(error)})") from None
 
 
 def register() -> Any:
@@ -58,7 +60,11 @@ def register() -> Any:
 
 
 def robotics() -> bool:
-    """Register Gymnasium-Robotics without its notice on stderr; return whether it works."""
+    """Register Gymnasium-Robotics without its notice on stderr; return whether it is there.
+
+    Raises:
+        ValueError: where MuJoCo is there and does not start, as for an unknown MUJOCO_GL.
+    """
     from gymnasium.error import DependencyNotInstalled
 
     try:
@@ -66,29 +72,35 @@ def robotics() -> bool:
             import gymnasium_robotics  # noqa: F401  (importing registers)
     except (ImportError, DependencyNotInstalled):  # the latter where MuJoCo is missing
         return False
+    except RuntimeError as error:
+        raise ValueError(f"MuJoCo does not start ({one_line(error)}); check MUJOCO_GL") from None
     return True
 
 
 def check_continuous(space: Any) -> None:
-    """Raise unless actions are vectors with finite bounds.
+    """Raise unless actions are vectors of real numbers.
 
     Raises:
-        ValueError: for a discrete, nested or unbounded action space.
+        ValueError: for a discrete or nested action space, or one of other axes.
     """
     import gymnasium
 
     if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
         raise ValueError(
-            f"actions must be vectors of a bounded Box, got the action space {space}; "
+            f"actions must be vectors of a Box, got the action space {space}; "
             f"choose an environment with continuous actions"
         )
+
+
+def check_bounded(space: Any) -> None:
+    """Raise unless actions are vectors with finite bounds.
+
+    Raises:
+        ValueError: as :func:`check_continuous`, and for an unbounded action space.
+    """
+    check_continuous(space)
     if not space.is_bounded():
         raise ValueError(
             f"actions must be bounded on both sides, got the action space {space}; "
-            f"wrap the environment in gymnasium.wrappers.RescaleAction"
+            f"give bounds with gymnasium.wrappers.TransformAction and its action_space"
         )
-
-
-def _line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

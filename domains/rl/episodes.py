@@ -24,12 +24,19 @@ class Trace:
     actions: np.ndarray
     rewards: np.ndarray
 
-    def to_go(self, discount: float) -> np.ndarray:
-        """Return the discounted return from every step on, (T,)."""
-        found, ahead = np.empty(len(self.rewards)), 0.0
-        for step in reversed(range(len(found))):
-            ahead = self.rewards[step] + discount * ahead
-            found[step] = ahead
+    def to_go(self, discount: float, last: float | None = None) -> np.ndarray:
+        """Return the discounted return from every step on, (T,).
+
+        Args:
+            discount: factor per step.
+            last: what the last step is worth with all that comes after it, for an episode that was
+                cut; None is its reward alone, for one that ended.
+        """
+        found = self.rewards.astype(np.float64)
+        if last is not None:
+            found[-1] = last
+        for step in reversed(range(len(found) - 1)):
+            found[step] += discount * found[step + 1]
         return found
 
 

@@ -67,7 +67,7 @@ class Trials:
             raise ValueError(f"Trials got discount = {self.discount}; give one in (0, 1]")
 
 
-class Progress(NamedTuple):
+class Played(NamedTuple):
     """How far a run is: steps of all environments together, and episodes."""
 
     steps: int
@@ -75,7 +75,7 @@ class Progress(NamedTuple):
     episodes: int
 
 
-OnStep = Callable[[Progress], object]
+OnStep = Callable[[Played], object]
 
 
 def evaluate(
@@ -189,7 +189,7 @@ def _play(
             at = at + envs.count * over
             steps, finished = steps + len(rows), finished + int(over.sum())
             if on_step is not None:
-                on_step(Progress(steps, finished, games))
+                on_step(Played(steps, finished, games))
     return [book.episodes(range(v, games, variants)) for v in range(variants)]
 
 

@@ -23,6 +23,7 @@ from guided.figures import INK, WIDTH, Path, new_figure, save
 PER_ROW = 4  # panels
 MANY_PATHS = 12  # more than these are drawn thin
 RIM = 0.4  # how much of the outermost walls is shown, in cells
+RADIUS = 0.45  # of a goal, as in gymnasium-robotics
 WALL, GOAL, REGION = "#c9ced6", "#2e7d4f", "#d3eeda"
 
 
@@ -68,9 +69,6 @@ def maze_paths(
     goals: ArrayLike | None = None,
     path: Path | None = None,
     title: str = "",
-    *,
-    radius: float = 0.45,
-    name: str = "scale {}",
 ) -> Figure:
     """Draw where episodes went, a panel a label.
 
@@ -80,8 +78,6 @@ def maze_paths(
         goals: of the episodes, the same for every label, (E, 2) or (2,).
         path: PNG to write; None writes none.
         title: headline.
-        radius: of a goal.
-        name: of a label, as a format.
 
     Raises:
         ValueError: for no paths, or paths of another shape.
@@ -97,11 +93,11 @@ def maze_paths(
     for axes in panels:
         _walls(axes, maze)
         for goal in places:
-            _goal(axes, goal, radius)
+            _goal(axes, goal)
     for index, (label, colour) in enumerate(colours(list(paths)).items()):
-        said = name.format(f"{label:g}" if isinstance(label, int | float) else label)
+        said = f"{label:g}" if isinstance(label, int | float) else label
         _lines(panels[index], paths[label], colour)
-        panels[index].set_title(said, loc="left", fontsize=11, color=INK)
+        panels[index].set_title(f"scale {said}", loc="left", fontsize=11, color=INK)
     return save(figure, path)
 
 
@@ -130,8 +126,8 @@ def _walls(axes: Axes, maze: Maze) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _goal(axes: Axes, goal: np.ndarray, radius: float) -> None:
-    axes.add_patch(Circle(tuple(goal), radius, facecolor=REGION, edgecolor="none", zorder=0.5))
+def _goal(axes: Axes, goal: np.ndarray) -> None:
+    axes.add_patch(Circle(tuple(goal), RADIUS, facecolor=REGION, edgecolor="none", zorder=0.5))
     axes.plot(*goal, marker="*", color=GOAL, markersize=9, linestyle="none", zorder=4)
 
 

@@ -1,6 +1,6 @@
 """The networks of a diffusion policy: the behaviour's denoiser and the energy of noisy actions."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from guided.denoiser import NetDenoiser
 from guided.guidance import EnergyNet
@@ -24,6 +24,11 @@ class ModelConfig:
     """Width of the hidden layers of the energy's network."""
     energy_depth: int = 3
     """Number of its hidden layers."""
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise ValueError(f"a model needs {name} >= 1, got {value}")
 
 
 def behaviour(config: ModelConfig, states: int, actions: int) -> NetDenoiser:

@@ -9,7 +9,7 @@ import numpy as np
 from domains.rl.assess import calibration
 from domains.rl.episodes import Episodes
 from domains.rl.mazes import Maze, maze_paths
-from domains.rl.plots import against_scale
+from domains.rl.plots import BINS, against_scale
 from domains.rl.plots import calibration as plot_calibration
 from domains.rl.policy import DiffusionPolicy
 from domains.rl.statistics import bootstrap, mean
@@ -25,6 +25,8 @@ def draw(
     chosen: float,
 ) -> list[Path]:
     """Write all pictures that the episodes allow; return their paths.
+
+    A calibration needs a critic, and as many steps as it has bins; paths need a maze.
 
     Args:
         folder: where to; made if it is not there.
@@ -43,7 +45,7 @@ def draw(
         {"guided policy": points}, written[0], "The same episodes at every guidance scale",
         score="discounted return",
     )  # fmt: skip
-    if policy.networks.critic is not None:
+    if policy.networks.critic is not None and played[chosen].lengths.sum() >= BINS:
         written.append(folder / "calibration.png")
         pair = calibration(policy, played[chosen])
         plot_calibration({f"scale {chosen:g}": pair}, written[-1], "Q against what followed")

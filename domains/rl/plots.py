@@ -17,6 +17,7 @@ from domains.rl.statistics import Interval
 from guided.figures import FAINT, FRAME, INK, WIDTH, Path, new_figure, plain, save
 
 POINTS = 5000  # of a scatter plot at most
+BINS = 12  # of a calibration
 
 
 def learning_curves(
@@ -81,7 +82,7 @@ def calibration(
     predicted: Mapping[str, tuple[ArrayLike, ArrayLike]],
     path: Path | None = None,
     title: str = "",
-    bins: int = 12,
+    bins: int = BINS,
 ) -> Figure:
     """Draw what was earned against the Q that was predicted, a panel a critic.
 

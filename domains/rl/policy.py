@@ -15,6 +15,7 @@ from domains.rl.model import times
 from domains.rl.networks import Networks
 from domains.rl.stack import Stack, standard_stack
 from guided.checkpoint import CheckpointError, load, save
+from guided.command import one_line
 from guided.guidance import BestOfN, HoistedEnergy
 from guided.hoist import HoistedDenoiser
 from guided.rng import Rng
@@ -83,7 +84,7 @@ class DiffusionPolicy:
         self.energy: HoistedEnergy | None = None
         if networks.energy is not None:
             self.energy = HoistedEnergy(networks.energy, self.times, "energy")
-        self.rng = Rng(seed)
+        self.seed, self.rng = seed, Rng(seed)
         self.stack = stack
         self._sampler = (stack or standard_stack)(self)
 
@@ -115,7 +116,7 @@ class DiffusionPolicy:
         flat, single = self.observed(obs)
         start = None
         if deterministic:
-            rng = Rng([FIXED_SEED] * len(flat))
+            rng = Rng([FIXED_SEED] * max(len(flat), 1))
             start = torch.zeros(len(flat), len(self.networks.normaliser.low))
         elif rng is None:
             rng = self.rng if seed is None else Rng(seed)
@@ -191,15 +192,30 @@ class DiffusionPolicy:
         return flat.reshape(-1, flat.shape[-1]), flat.ndim == 1
 
     def guided(self, stack: Stack | None = None, **sampling: Any) -> "DiffusionPolicy":
-        """Return a policy of the same networks with another stack or other ``sampling`` fields."""
+        """Return a policy of the same networks with another stack or other ``sampling`` fields.
+
+        The seed stays, with its stream from the beginning. A stack of one's own stays too, unless
+        another is given (:func:`~domains.rl.stack.standard_stack` goes back to ``sampling``).
+
+        Raises:
+            ValueError: for another ``scale`` or ``candidates`` of a stack that stays: it may not
+                read them. Give the stack too, to say that it does.
+        """
+        unread = sorted(sampling.keys() & {"scale", "candidates"})
+        if stack is None and self.stack is not None and unread:
+            raise ValueError(
+                f"this policy has a stack of its own, which may not read {' and '.join(unread)}; "
+                f"give the stack as well"
+            )
         return DiffusionPolicy(
             self.networks,
             replace(self.sampling, **sampling),
-            stack=stack,
+            stack=stack or self.stack,
             keys=self.keys,
             shapes=self.shapes,
             environment=self.environment,
             about=self.about,
+            seed=self.seed,
         )
 
     def save(self, folder: Path) -> None:
@@ -236,9 +252,8 @@ class DiffusionPolicy:
             networks = Networks.rebuilt(config, weights)
             saved = Sampling(**config["sampling"])
         except (RuntimeError, KeyError, TypeError) as error:
-            reason = str(error).split("\n")[-1].strip()
             raise CheckpointError(
-                f"{folder} holds a policy of other networks ({reason}); train it again"
+                f"{folder} holds a policy of other networks ({one_line(error)}); train it again"
             ) from None
         return cls(
             networks,

@@ -38,14 +38,15 @@ def standard_stack(
 
     Args:
         policy: whose networks and ``sampling`` are used.
-        scale: a number or one per observation (N,); None is that of ``sampling``.
+        scale: a number or one per observation (N,); None is that of ``sampling``. The energy is
+            needed, and called, where one is not 0.
 
     Raises:
         ValueError: where a network that is asked for was not trained.
     """
     scale = policy.sampling.scale if scale is None else scale
     denoiser: Denoiser = policy.denoiser
-    if isinstance(scale, Tensor) or scale != 0:
+    if scale.any() if isinstance(scale, Tensor) else scale != 0:
         if policy.energy is None:
             raise ValueError("this policy has no energy; train one, or give scale=0")
         denoiser = CEP(denoiser, policy.energy, scale)

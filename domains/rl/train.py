@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -16,7 +18,8 @@ from domains.rl.data.offline import OfflineData
 from domains.rl.model import ModelConfig, behaviour, energy, times
 from domains.rl.networks import Networks
 from domains.rl.policy import DiffusionPolicy, Sampling
-from guided.checkpoint import Weights
+from guided.checkpoint import CheckpointError, Weights
+from guided.command import one_line
 from guided.denoiser import NetDenoiser
 from guided.guidance.denoise.cep import Target, cep_loss
 from guided.hoist import HoistedDenoiser
@@ -62,10 +65,10 @@ class PolicyTraining:
 
     def __post_init__(self) -> None:
         least = 4 if self.target == "raw" else 2
-        if self.support < least or self.support_steps < 1 or not self.beta > 0:
+        if self.support < least or self.support_steps < 1 or not 0 < self.beta < inf:
             raise ValueError(
                 f"training needs support >= {least} (to contrast actions), support_steps >= 1 and "
-                f"beta > 0, got {self.support}, {self.support_steps} and {self.beta}"
+                f"a finite beta > 0, got {self.support}, {self.support_steps} and {self.beta}"
             )
 
 
@@ -163,7 +166,7 @@ class Run:
         path, count = self.folder / "support.safetensors", self.config.support
         states = self.scaled.states
         if path.exists():
-            drawn = load_file(path)["actions"]
+            drawn = _drawn(path)
             yield Progress("support", len(states), len(states))
             return drawn
         parts = []
@@ -261,6 +264,13 @@ def support_actions(
         noise = sampler.initial((len(cond), actions), grid, rng)
         drawn = sampler.sample(noise, grid, cond, rng=rng).clamp(-1, 1)
         yield first + len(part), drawn.unflatten(0, (len(part), count))
+
+
+def _drawn(path: Path) -> Tensor:
+    try:
+        return load_file(path)["actions"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise CheckpointError(f"{path} is truncated ({one_line(error)}); delete it") from None
 
 
 def critic_batch(data: Scaled, own: Targets, i: Tensor, support: Tensor) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from domains.rl.acting import Policy
 from domains.rl.episodes import Episodes
 from domains.rl.evaluate import Trials, evaluate
 from domains.rl.vector import MakeEnv
+from guided.command import one_line
 
 LEAST_FPS, MOST_GIF_FPS = 1.0, 50.0  # viewers slow faster GIFs down to 10 frames a second
 DEFAULT_FPS = 30.0
@@ -74,9 +75,8 @@ def film(
     path: str | PathLike[str],
     *,
     every: int = 1,
-    fps: float | None = None,
 ) -> Episodes:
-    """Play episodes one after the other into one film.
+    """Play episodes one after the other into one film, at the environment's own pace.
 
     Args:
         make_env: returns a new environment that renders to rgb_array.
@@ -85,15 +85,14 @@ def film(
             its episode 7 was. ``envs`` and ``processes`` do not matter.
         path: a .gif or .mp4 file.
         every: steps from picture to picture.
-        fps: pictures a second; None plays at the environment's own pace, as far as GIFs can.
 
     Raises:
         TypeError: as ``evaluate``.
         ValueError: as ``evaluate``; for another kind of file, an environment that cannot render, a
             missing ffmpeg, or numbers out of range.
     """
-    if every < 1 or (fps is not None and fps < LEAST_FPS):
-        raise ValueError(f"film got every = {every} and fps = {fps}; give at least 1 of each")
+    if every < 1:
+        raise ValueError(f"film got every = {every}; give at least 1")
     target = Path(path)
     frames: list[np.ndarray] = []
     pace: list[float] = []
@@ -105,7 +104,7 @@ def film(
 
     _require_format(target)
     played = evaluate(make, policy, replace(trials, envs=1, processes=False))
-    _write(target, frames, fps or max(pace[0], LEAST_FPS))
+    _write(target, frames, max(pace[0], LEAST_FPS))
     return played
 
 
@@ -180,10 +179,9 @@ def _require_format(path: Path) -> None:
 
 
 def _no_picture(name: str, error: Exception) -> ValueError:
-    reason = str(error).strip().split("\n")[0] or type(error).__name__
     return ValueError(
-        f"cannot render {name} ({reason}); without a display try MUJOCO_GL=egl or MUJOCO_GL=osmesa,"
-        f" set before starting, and for classic control `pip install pygame`"
+        f"cannot render {name} ({one_line(error)}); without a display try MUJOCO_GL=egl or"
+        f" MUJOCO_GL=osmesa, set before starting, and for classic control `pip install pygame`"
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -65,8 +66,20 @@ def test_a_curve_goes_on_from_its_file(made, capsys):
     assert path.read_text() == before and path.stat().st_mtime_ns == written
     said = capsys.readouterr().out
     assert "last 20" in said and "best " in said and "curve.png" in said
+    assert "before the resume" not in said
     said = refused(main, [*command, "--episodes", "2"], capsys)
     assert "evaluations of 1 episodes, not 2" in said and path.read_text() == before
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"points": {"10": 1}}'])
+def test_a_curve_that_is_damaged_is_one_sentence(made, content, capsys):
+    path = made / "run" / "curve.json"
+    before = path.read_text()
+    path.write_text(content)
+    command = ["train", "made/pendulum-v0", "--out", str(made / "run"), "--quick", "--curve", "2"]
+    said = refused(main, command, capsys)
+    path.write_text(before)
+    assert f"{path} is truncated or no learning curve; delete it" in said
 
 
 def test_evaluate_tells_scales_and_draws(made, capsys):
@@ -83,10 +96,37 @@ def test_evaluate_tells_scales_and_draws(made, capsys):
     assert {p.name for p in (made / "pictures").iterdir()} == {"scale.png", "calibration.png"}
 
 
-def test_demo_draws_the_maze(tmp_path, capsys):
+def test_too_few_steps_for_a_calibration_have_the_other_pictures(made, tmp_path):
+    main(["evaluate", str(made / "run" / "policy"), "--episodes", "1", "--max-steps", "11",
+          "--scales", "0", "--pictures", str(tmp_path / "pictures")])  # fmt: skip
+    assert [p.name for p in (tmp_path / "pictures").iterdir()] == ["scale.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "applies"),
+    [
+        ([], True),
+        (["--max-steps", "5"], False),
+        (["--environment", "Pendulum-v1"], False),
+        (["--quick"], False),
+    ],
+)
+def test_a_normalised_score_is_of_whole_episodes_in_the_task_of_the_data(
+    made, tmp_path, options, applies
+):
+    main(["evaluate", str(made / "run" / "policy"), "--episodes", "1", "--scales", "0",
+          "--network-calls", "1", "--json", str(tmp_path / "e.json"), *options])  # fmt: skip
+    score = json.loads((tmp_path / "e.json").read_text())["scales"]["0"]["score"]
+    assert (score is not None) == applies
+
+
+def test_demo_draws_the_maze(tmp_path):
     main(["demo", "--quick", "--out", str(tmp_path / "demo")])
     assert (tmp_path / "demo" / "maze.png").stat().st_size > 10_000
-    assert "success" in capsys.readouterr().out
+    scales = json.loads((tmp_path / "demo" / "figures.json").read_text())["scales"]
+    assert list(scales) == ["0", "1", "2", "4", "8"]
+    assert all(0 <= own["success"]["value"] <= 1 for own in scales.values())
+    assert all(0 < own["steps"]["value"] <= 20 for own in scales.values())
 
 
 @pytest.mark.skipif(os.environ.get("MUJOCO_GL") == "egl", reason="the environment can render here")
@@ -105,14 +145,17 @@ def test_an_environment_that_cannot_render_is_one_sentence(made, tmp_path, capsy
 
 def test_wrong_input_is_one_sentence(made, tmp_path, capsys):
     policy = str(made / "run" / "policy")
+    out = ("--out", str(tmp_path / "run"))
     cases = {
-        ("train", "made/nothing-v0"): "made/pendulum-v0",
-        ("train", str(tmp_path / "missing.hdf5")): "missing.hdf5",
+        ("train", "made/nothing-v0", *out): "made/pendulum-v0",
+        ("train", str(tmp_path / "missing.hdf5"), *out): "missing.hdf5",
+        ("train", str(tmp_path / "missing.hdf5"), "--download", *out): "only Minari ids",
+        ("train", "made/pendulum-v0", "--horizon", "9", *out): "leave out the horizon",
         ("train", "made/pendulum-v0", "--out", str(made / "run"), "--support", "3", "--quick"): (
             "support"
         ),
-        ("train", "made/pendulum-v0", "--support", "1"): "support >= 2",
-        ("train", "made/pendulum-v0", "--curve", "-1"): "at least 1 evaluation",
+        ("train", "made/pendulum-v0", "--support", "1", *out): "support >= 2",
+        ("train", "made/pendulum-v0", "--curve", "-1", *out): "at least 1 evaluation",
         ("collect", "pendulum/sac", "--seed", "-1"): "seed must not be negative",
         ("evaluate", policy, "--video", str(tmp_path / "a.png")): ".gif or .mp4",
         ("evaluate", policy, "--validation", "-1"): "0 validation episodes",
@@ -123,10 +166,40 @@ def test_wrong_input_is_one_sentence(made, tmp_path, capsys):
         ("evaluate", policy, "--environment", "Nothing-v7"): "Nothing-v7",
         ("evaluate", policy, "--episodes", "0"): "episodes",
         ("evaluate", policy, "--scales", "0", "0"): "each value once",
+        ("evaluate", policy, "--scales", "0", "nan"): "scales must be finite",
         ("evaluate", policy, "--candidates", "0"): "at least 1",
     }
     for arguments, wanted in cases.items():
         assert wanted in refused(main, list(arguments), capsys), arguments
+    assert not (tmp_path / "run").exists()  # a mistake leaves nothing behind
+
+
+def test_a_place_of_other_things_is_refused_before_training(made, tmp_path, capsys):
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy" / "notes.txt").touch()
+    command = ["train", "made/pendulum-v0", "--out", str(tmp_path), "--quick"]
+    assert "policy exists and is no checkpoint" in refused(main, command, capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["policy"]
+
+
+def test_a_smoke_test_takes_no_snapshot_of_the_long_run(made, tmp_path):
+    main(["train", "made/pendulum-v0", "--out", str(tmp_path / "run"), "--quick",
+          "--energy-loop.snapshot-at", "1000"])  # fmt: skip
+    assert (tmp_path / "run" / "policy" / "config.json").is_file()
+
+
+def test_evaluations_from_before_a_resume_are_missed_in_a_sentence(made, tmp_path, capsys):
+    shutil.copytree(made / "run", tmp_path / "run", ignore=shutil.ignore_patterns("curve.*"))
+    main(["train", "made/pendulum-v0", "--out", str(tmp_path / "run"), "--quick", "--curve", "2",
+          "--episodes", "1"])  # fmt: skip
+    assert "2 evaluations asked for, 1 made: the others lay before" in capsys.readouterr().out
+
+
+def test_training_that_diverges_is_one_sentence(made, tmp_path, capsys):
+    command = ["train", "made/pendulum-v0", "--out", str(tmp_path / "run"), "--quick"]
+    assert "lower the learning rate" in refused(
+        main, [*command, "--behaviour-loop.lr", "1e30"], capsys
+    )
 
 
 def test_what_a_curve_needs_is_told_before_training(made, tmp_path, capsys):
@@ -138,7 +211,7 @@ def test_what_a_curve_needs_is_told_before_training(made, tmp_path, capsys):
     minari.delete_dataset("made/blind-v0")
     logged("made/blind-v0", episodes, Corridor(), eval_env="Pendulum-v1")
     assert "made/blind-v0 has 2 observed numbers" in refused(main, command, capsys)
-    assert not list(out.glob("*/log.jsonl"))
+    assert not out.exists()
     minari.delete_dataset("made/blind-v0")
 
 
@@ -149,9 +222,10 @@ def test_what_a_curve_needs_is_told_before_training(made, tmp_path, capsys):
         ("tensorboard", ["--tensorboard"], "guided[tensorboard]"),  # before the data are read
     ],
 )
-def test_a_missing_package_is_one_sentence(missing, arguments, said, monkeypatch, capsys):
+def test_a_missing_package_is_one_sentence(missing, arguments, said, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, missing, None)  # as if it were not installed
-    assert said in refused(main, ["train", "made/nothing-v0", *arguments], capsys)
+    command = ["train", "made/nothing-v0", "--out", str(tmp_path / "run"), *arguments]
+    assert said in refused(main, command, capsys)
 
 
 def test_without_the_packages_of_reinforcement_learning_the_command_says_so():

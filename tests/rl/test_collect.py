@@ -145,6 +145,18 @@ def test_an_interrupted_write_leaves_nothing_or_the_old_data(
     assert [p.name for p in (root / "guided").iterdir() if p.is_dir()] == [Path(ID).name]
 
 
+def test_a_place_that_cannot_be_written_is_noticed_before_anything_is_played(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "file").touch()
+    monkeypatch.setattr(recorder, "_play", lambda *_: pytest.fail("played"))
+    monkeypatch.setattr("domains.rl.commands.collect.train_sac", lambda *_: pytest.fail("trained"))
+    for preset in ("pointmaze/umaze-mixed", "pendulum/sac"):
+        command = ["collect", preset, "--quick", "--id", "file/umaze-v0"]
+        assert "MINARI_DATASETS_PATH" in fails(command, capsys)
+    assert [path.name for path in root.iterdir()] == ["file"]
+
+
 def test_the_command_records_and_tells_its_figures(root: Path) -> None:
     facts = root / "facts.json"
     main(["collect", "pointmaze/umaze-mixed", "--quick", "--json", str(facts)])

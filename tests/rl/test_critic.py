@@ -71,6 +71,23 @@ def test_values_run_from_the_behaviour_to_the_best_of_the_data(rule, changes, va
     assert q[0].tolist() == pytest.approx([0.9 * value] * 2, abs=0.04)
 
 
+def transitions(n=3):
+    """Actions (n, 1), and the rest of a batch for the softmax rule."""
+    return torch.randn(n, 1), {
+        "state": torch.randn(n, 2), "reward": torch.zeros(n), "discount": torch.ones(n),
+        "reached": torch.randn(n, 2), "support": torch.randn(n, 4, 1),
+    }  # fmt: skip
+
+
+def test_values_are_learned_in_lower_precision_too():
+    torch.manual_seed(0)
+    critic = Critic(2, 1, CriticConfig(hidden=(4,)))
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = [critic.loss(*transitions()) for _ in range(2)]
+    assert torch.cat(losses).isfinite().all()
+    assert critic.spread.dtype == torch.float32 and critic.spread > 0
+
+
 def test_slow_critics_follow_and_no_gradient_moves_them():
     torch.manual_seed(0)
     critic = Critic(2, 1, CriticConfig(tau=0.1, hidden=(4,)))
@@ -78,12 +95,7 @@ def test_slow_critics_follow_and_no_gradient_moves_them():
         for p in critic.net.parameters():
             p.add_(1.0)
     before = [p.clone() for p in critic.slow.parameters()]
-    n = 3
-    batch = {
-        "state": torch.randn(n, 2), "reward": torch.zeros(n), "discount": torch.ones(n),
-        "reached": torch.randn(n, 2), "support": torch.randn(n, 4, 1),
-    }  # fmt: skip
-    critic.loss(torch.randn(n, 1), batch).sum().backward()
+    critic.loss(*transitions()).sum().backward()
     for old, now, new in zip(
         before, critic.slow.parameters(), critic.net.parameters(), strict=True
     ):
@@ -120,6 +132,12 @@ def test_features_of_the_state_tell_two_sides_of_a_wall_apart():
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="a critic needs"):
         CriticConfig(**wrong)
+
+
+@pytest.mark.parametrize("hidden", [(), (8, 0)])
+def test_a_critic_without_layers_is_refused(hidden):
+    with pytest.raises(ValueError, match="a critic needs widths of hidden layers >= 1"):
+        CriticConfig(hidden=hidden)
 
 
 def test_an_unknown_rule_is_refused():

@@ -218,6 +218,9 @@ def test_a_data_sets_own_reference_comes_first():
     assert reference("mujoco/hopper/medium-v0", {"ref_min_score": 1}) == (-20.27, 3234.3)
     assert reference("mine-v0", {}) is None
     assert reference("mine-v0", {"ref_min_score": 2.0, "ref_max_score": 2.0}) is None
+    for low in ("1.0", [1.0]):
+        with pytest.raises(ValueError, match=r"mine-v0 have ref_min_score .*expected numbers"):
+            reference("mine-v0", {"ref_min_score": low, "ref_max_score": 2.0})
 
 
 def test_normalised_states_and_actions():

@@ -157,7 +157,7 @@ def test_a_data_set_in_arrow_is_read_alike():
 
 
 def test_a_missing_data_set_is_one_sentence_with_the_local_ids(capfd):
-    message = r"no Minari data set 'b-v0' in .* \(there: none\); check the id, or download it with"
+    message = r"no Minari data set 'b-v0' in .* \(there: none\); check the id, record it with"
     with pytest.raises(ValueError, match=message):
         load("b-v0")
     made("test/a-v0", [episode(range(3)), episode(range(5))], Corridor())
@@ -225,6 +225,9 @@ def test_damaged_folders_are_refused(root):
         load("a-v0")
     (folder / "metadata.json").write_text("{")
     with pytest.raises(ValueError, match=r"metadata.json cannot be read .*download the data again"):
+        load("a-v0")
+    (folder / "metadata.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"metadata.json cannot be read \(no JSON object\)"):
         load("a-v0")
 
 

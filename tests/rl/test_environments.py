@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from domains.rl.environments import check_continuous, make
+from domains.rl.environments import check_bounded, check_continuous, make
 
 gymnasium = pytest.importorskip("gymnasium")
 
@@ -79,13 +79,47 @@ def test_what_cannot_be_made_is_one_sentence(which: str, options: dict) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_only_bounded_vectors_are_actions() -> None:
-    check_continuous(gymnasium.spaces.Box(-1.0, 1.0, (3,)))
+def test_a_simulator_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gymnasium_robotics")
+    monkeypatch.setenv(
+        "MUJOCO_GL", "nonsense"
+    )  # read where MuJoCo is imported, so in a new process
+    assert "MUJOCO_GL: nonsense" in python(MISSING, "none", "PointMaze_UMaze-v3").stdout
+
+
+def test_an_environment_that_fails_to_start_is_one_sentence() -> None:
+    def broken() -> gymnasium.Env:
+        raise RuntimeError("the simulator\ndoes not start")
+
+    gymnasium.register("Broken-v0", broken)
+    with pytest.raises(
+        ValueError, match=r"cannot make .* Broken-v0 \(the simulator does not start"
+    ):
+        make("Broken-v0")
+    del gymnasium.registry["Broken-v0"]
+
+
+BOX = gymnasium.spaces.Box(-1.0, 1.0, (3,))
+HALF_OPEN = gymnasium.spaces.Box(-float("inf"), 1.0, (3,))
+
+
+def test_only_vectors_are_actions() -> None:
+    check_continuous(BOX)
+    check_continuous(HALF_OPEN)
     for space in (
         gymnasium.spaces.Discrete(3),
         gymnasium.spaces.Box(-1.0, 1.0, (2, 2)),
-        gymnasium.spaces.Box(-float("inf"), 1.0, (3,)),
-        gymnasium.spaces.Dict({"a": gymnasium.spaces.Box(-1.0, 1.0, (3,))}),
+        gymnasium.spaces.Dict({"a": BOX}),
     ):
-        with pytest.raises(ValueError, match="actions must be"):
-            check_continuous(space)
+        for check in (check_continuous, check_bounded):
+            with pytest.raises(ValueError, match="actions must be vectors"):
+                check(space)
+
+
+def test_recorded_actions_have_bounds_and_the_advice_gives_them() -> None:
+    check_bounded(BOX)
+    with pytest.raises(ValueError, match=r"bounded on both sides.*TransformAction"):
+        check_bounded(HALF_OPEN)
+    env = gymnasium.make("Pendulum-v1")
+    env.unwrapped.action_space = HALF_OPEN
+    check_bounded(gymnasium.wrappers.TransformAction(env, lambda a: a, BOX).action_space)

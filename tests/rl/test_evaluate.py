@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from domains.rl.acting import Together, Varied
-from domains.rl.evaluate import Progress, Trials, evaluate, sweep
+from domains.rl.evaluate import Played, Trials, evaluate, sweep
 from domains.rl.vector import SideBySide
 from guided.rng import Rng, stream_seed
 from tests.rl.arenas import REACH, Noisy, Seeker, Walk, limited_walk, point_maze
@@ -98,7 +98,7 @@ def test_traces_hold_every_step_and_the_last_state():
 def test_progress_ends_at_the_end():
     said = []
     found = evaluate(limited_walk, Noisy(), Trials(5, envs=2), on_step=said.append)
-    assert said[-1] == Progress(found.lengths.sum(), 5, 5)
+    assert said[-1] == Played(found.lengths.sum(), 5, 5)
     assert [p.finished for p in said] == sorted(p.finished for p in said)
 
 

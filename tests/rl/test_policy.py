@@ -10,7 +10,7 @@ from domains.rl.data.normalise import Normaliser
 from domains.rl.model import ModelConfig, behaviour, energy
 from domains.rl.networks import Networks
 from domains.rl.policy import DiffusionPolicy, Sampling
-from domains.rl.stack import CriticEnergy
+from domains.rl.stack import CriticEnergy, standard_stack
 from guided.checkpoint import CheckpointError
 from guided.guidance import SCG
 from guided.rng import Rng
@@ -46,6 +46,9 @@ def test_shapes_bounds_and_types():
     one = policy().act(OBS[0], seed=1)
     assert one.shape == (A,)
     assert policy().act(OBS[:0], seed=1).shape == (0, A)
+    for candidates in (1, 3):
+        nothing = policy(candidates=candidates).act(OBS[:0], deterministic=True)
+        assert nothing.shape == (0, A)
 
 
 def test_seeds_repeat_and_the_policys_own_stream_goes_on():
@@ -83,6 +86,10 @@ def test_scale_zero_is_the_behaviour_and_never_asks_the_energy():
     with_energy.act(OBS, seed=1)
     with pytest.raises(AssertionError):
         with_energy.act(OBS, seed=1, scale=1.0)
+    for p in (with_energy, without):  # nor where every row has its own
+        assert (p.act(OBS, seed=1, scale=np.zeros(5)) == without.act(OBS, seed=1)).all()
+    with pytest.raises(ValueError, match="no energy"):
+        without.act(OBS, seed=1, scale=np.eye(5)[0])
 
 
 def test_a_scale_per_row_acts_as_each_scale_does():
@@ -115,11 +122,32 @@ def test_guidance_lowers_the_energy_and_candidates_raise_q():
     assert e(p.act(many, seed=0, scale=20.0)) < e(p.act(many, seed=0, scale=0.0))
 
 
-def test_any_stack_of_guidance_can_be_given():
-    def stack(p):
-        energy = CriticEnergy(p.networks.critic)
-        return SCG(DDIM(p.denoiser, eta=1.0), energy, candidates=4)
+def stack(p):
+    energy = CriticEnergy(p.networks.critic)
+    return SCG(DDIM(p.denoiser, eta=1.0), energy, candidates=4)
 
+
+def test_another_policy_of_the_networks_keeps_the_seed_and_the_stack():
+    def first(p):
+        return p.act(OBS)
+
+    standard = DiffusionPolicy(networks(), Sampling(steps=6), seed=5)
+    assert (first(standard.guided()) == first(standard.guided())).all()
+    assert (first(standard.guided()) != first(policy())).any()
+    own = DiffusionPolicy(networks(), Sampling(steps=6), stack=stack, seed=5)
+    wanted = first(own)
+    assert (wanted != first(standard.guided())).any()
+    assert (first(own.guided()) == wanted).all()
+    assert (first(own.guided(steps=8)) != wanted).any()
+    for field in ("scale", "candidates"):
+        with pytest.raises(ValueError, match=f"may not read {field}; give the stack as well"):
+            own.guided(**{field: 2})
+    assert (first(own.guided(stack, candidates=2)) == wanted).all()  # this one does not read it
+    back = own.guided(standard_stack, scale=2.0)
+    assert (first(back) == first(standard.guided(scale=2.0))).all()
+
+
+def test_any_stack_of_guidance_can_be_given():
     p = DiffusionPolicy(networks(), Sampling(steps=6), stack=stack)
     assert p.act(OBS, seed=0).shape == (5, A)
     with pytest.raises(ValueError, match="a stack of its own"):

@@ -10,16 +10,17 @@ from domains.rl.critics.critic import CriticConfig
 from domains.rl.data.offline import OfflineData
 from domains.rl.model import ModelConfig
 from domains.rl.policy import DiffusionPolicy
-from domains.rl.train import PolicyTraining, Run, support_actions
+from domains.rl.train import PolicyTraining, Run
+from guided.checkpoint import CheckpointError
 from guided.train import TrainConfig
 
 BETA = 1.5
 
 
 def bandit(count=4_000):
-    """One step from one of two states; actions are U(-1, 1), the reward is the action's sign s.
+    """One step from one of two states; actions a are U(-1, 1).
 
-    In state 0 the reward is +a, in state 1 it is -a.
+    In state (1, 0) the reward is a, in state (-1, 0) it is -a.
     """
     g = torch.Generator().manual_seed(0)
     which = torch.randint(2, (count,), generator=g)
@@ -70,6 +71,18 @@ def test_a_guided_policy_samples_the_tilted_law(tmp_path):
     assert plus == pytest.approx(0, abs=0.06) and minus == pytest.approx(0, abs=0.06)
 
 
+@pytest.mark.parametrize("beta", [0.0, math.inf, math.nan])
+def test_an_impossible_beta_is_refused(beta):
+    with pytest.raises(ValueError, match="a finite beta > 0"):
+        PolicyTraining(beta=beta)
+
+
+@pytest.mark.parametrize("name", ["width", "depth", "energy_width", "energy_depth"])
+def test_a_model_without_layers_is_refused(name):
+    with pytest.raises(ValueError, match=f"a model needs {name} >= 1, got 0"):
+        ModelConfig(**{name: 0})
+
+
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path):
     data, how = bandit(200), config(8)
     whole = Run(data, how, tmp_path / "whole")
@@ -105,9 +118,31 @@ def test_a_policy_of_a_run_survives_its_file(tmp_path):
     assert loaded.about["data"] == "bandit"
 
 
-def test_support_is_drawn_once_for_every_state():
-    run = Run(bandit(100), config(4), None)
-    drawn = list(support_actions(run.behaviour, run.scaled.states, 1, 3, 2, seed=0))
-    actions = torch.cat([part for _, part in drawn])
-    assert actions.shape == (200, 3, 1) and drawn[-1][0] == 200
-    assert (actions.abs() <= 1).all()
+@pytest.mark.parametrize("content", [b"", b"cut short"])
+def test_support_that_is_damaged_is_one_sentence(tmp_path, content):
+    run = Run(bandit(20), config(4), tmp_path)
+    (tmp_path / "support.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"support.safetensors is truncated .*; delete it$"):
+        next(run.draw_support())
+
+
+def test_support_actions_belong_to_their_states(tmp_path, monkeypatch):
+    data = bandit(100)
+    sign = data.states[data.at, :1]
+    run = Run(replace(data, actions=0.8 * sign), config(200, support=3), tmp_path)
+    list(run.train_behaviour())
+    monkeypatch.setattr("domains.rl.train.CHUNK", 64)  # not all states at once
+    drawing = run.draw_support()
+    done = []
+    with pytest.raises(StopIteration) as end:
+        while True:
+            done.append(next(drawing).done)
+    actions = end.value.value
+    assert done == [64, 128, 192, 200] and actions.shape == (200, 3, 1)
+    assert (actions.sign() == data.states[:, :1, None]).all() and actions.abs().max() <= 1
+    assert actions.unique().numel() > 100  # every one is a draw of its own
+    again = run.draw_support()
+    assert next(again).done == 200  # from the file
+    with pytest.raises(StopIteration) as end:
+        next(again)
+    assert torch.equal(end.value.value, actions)

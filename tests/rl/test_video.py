@@ -65,7 +65,7 @@ def test_an_environment_that_cannot_render_says_why(tmp_path):
         def render(self):
             raise DependencyNotInstalled("pygame is not installed\nand more")
 
-    with pytest.raises(ValueError, match=r"cannot render Broken \(pygame is not installed\);") as e:
+    with pytest.raises(ValueError, match=r"cannot render Broken \(pygame .* and more\);") as e:
         film(Broken, Noisy(), Trials(1, max_steps=5), tmp_path / "film.gif")
     assert "\n" not in str(e.value)
     assert "MUJOCO_GL=egl" in str(e.value)

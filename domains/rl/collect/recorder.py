@@ -8,6 +8,7 @@ files, made by the same writer.
 
 import contextlib
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ def record(
     """
     place = require_recordable(dataset_id, overwrite, seed, reference_episodes)
     env = environments.make(preset.environment, **preset.options)
-    environments.check_continuous(env.action_space)
+    environments.check_bounded(env.action_space)
     reference = (
         mean_return(env, Uniform(), seed, reference_episodes),
         mean_return(env, preset.best, seed, reference_episodes),
@@ -104,13 +105,7 @@ def record(
         episodes.append(episode)
         buffers.append(buffer)
         advance(episode)
-    about: dict[str, Any] = {
-        "algorithm_name": ", ".join(q.name for q in preset.qualities),
-        "description": describe(preset, size, seed, reference_episodes),
-        "num_episodes_average_score": reference_episodes,
-    }
-    if reference[0] < reference[1]:  # else nothing can be measured between them
-        about |= {"ref_min_score": reference[0], "ref_max_score": reference[1]}
+    about = _about(preset, size, seed, reference_episodes, reference)
     with _all_or_nothing(place):
         _write(dataset_id, env, episodes, buffers, about)
     return episodes, reference
@@ -122,14 +117,22 @@ def require_recordable(
     """Return the folder that a new data set will have; arguments as for `record`.
 
     Raises:
-        ValueError: if there is one already that must not be replaced, for numbers out of range,
-            and as `dataset_path`.
+        ValueError: if there is one already that must not be replaced, or it cannot be written, for
+            numbers out of range, and as `dataset_path`.
     """
     if seed < 0:
         raise ValueError(f"the seed must not be negative, got {seed}")
     if reference_episodes < 1:
         raise ValueError(f"reference returns need an episode at least, got {reference_episodes}")
     place = dataset_path(dataset_id)
+    there = next(folder for folder in place.parents if folder.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise ValueError(
+            f"cannot write {place} ({error.strerror}); choose another folder of data sets with "
+            f"MINARI_DATASETS_PATH"
+        ) from None
     if place.exists() and not overwrite:
         raise ValueError(
             f"the data set {dataset_id} exists; give --overwrite, or another name with --id"
@@ -159,6 +162,19 @@ def _write(
             data_format="hdf5",
         )
     data.storage.update_episode_metadata([_metadata(e) for e in episodes])
+
+
+def _about(
+    preset: Preset, size: Size, seed: int, references: int, reference: tuple[float, float]
+) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "algorithm_name": ", ".join(q.name for q in preset.qualities),
+        "description": describe(preset, size, seed, references),
+        "num_episodes_average_score": references,
+    }
+    if reference[0] < reference[1]:  # else nothing can be measured between them
+        about |= {"ref_min_score": reference[0], "ref_max_score": reference[1]}
+    return about
 
 
 def _metadata(episode: Episode) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import tyro
 from tqdm import tqdm
 
 from domains.rl.assess import VALIDATION, assess, choose, gains, maker, require_fit, row, table
-from domains.rl.evaluate import OnStep, Progress, Trials
+from domains.rl.evaluate import OnStep, Played, Trials
 from domains.rl.pictures import draw
 from domains.rl.policy import DiffusionPolicy
 from domains.rl.video import film, require_filmable
@@ -58,8 +59,7 @@ class Evaluate:
         Raises:
             ValueError: for a policy or an environment that is missing or does not fit.
         """
-        for path in (self.json, self.video, self.pictures and self.pictures / "scale.png"):
-            require_writable(path or None)
+        self._check()
         torch.set_num_threads(1)  # the fastest for networks as small as these
         policy = self._loaded()
         make = maker(policy, self.environment)
@@ -73,7 +73,9 @@ class Evaluate:
         keep = policy.flat if self.pictures is not None else None
         with tqdm(total=test.episodes * len(self.scales), desc="test", unit="episode") as bar:
             played = assess(make, policy, self.scales, test, keep=keep, on_step=counting(bar))
-        reference = policy.about.get("reference")
+        # The returns of other tasks or of cut episodes are not on its scale.
+        other = self.environment is not None or test.max_steps is not None
+        reference = None if other else policy.about.get("reference")
         rows = {scale: row(episodes, reference) for scale, episodes in played.items()}
         print(table(rows, "scale", chosen))
         gained = gains(played)
@@ -87,6 +89,12 @@ class Evaluate:
                 print(f"wrote {path}")
         if self.video is not None:
             self._film(policy, test, shown)
+
+    def _check(self) -> None:
+        if not all(map(isfinite, self.scales)):
+            raise ValueError(f"guidance scales must be finite, got {list(self.scales)}")
+        for path in (self.json, self.video, self.pictures and self.pictures / "scale.png"):
+            require_writable(path or None)
 
     def _loaded(self) -> DiffusionPolicy:
         changes: dict[str, Any] = {"candidates": self.candidates}
@@ -155,7 +163,7 @@ class Evaluate:
 def counting(bar: tqdm) -> OnStep:
     """Return what moves a bar to the number of finished episodes."""
 
-    def on_step(progress: Progress) -> None:
+    def on_step(progress: Played) -> None:
         bar.update(progress.finished - bar.n)
 
     return on_step

@@ -53,13 +53,13 @@ class Train:
                 holds another run, a package that is missing, or an environment that cannot be
                 evaluated in.
         """
-        require_writable(self.out / "training.json")
         writer = _board_writer() if self.tensorboard else None
         config = self._config()
         data = load_data(self.dataset, download=self.download, horizon=self.horizon)
         torch.set_num_threads(1)  # the fastest for networks as small as these
         run = Run(data, config, self.out)
         curve = Curve(run, self.curve, self.episodes) if self.curve else None
+        self._require_place()
         board = None if writer is None else _Board(writer, self.out / "tensorboard")
         for progress in _with_bars(run.stages()):
             if board is not None:
@@ -70,8 +70,22 @@ class Train:
         if curve is not None:
             ends = curve.ends()
             print(table({f"{name} {own['step']}": own for name, own in ends.items()}, "step"))
+            if lost := curve.lost():
+                print(lost)
             print(f"wrote {self.out / 'curve.json'} and {self.out / 'curve.png'}")
         print(f"wrote {self.out / 'policy'}: spread of Q within a state {run.critic.spread:.4g}")
+
+    def _require_place(self) -> None:
+        """Refuse what could not be saved in the end; all else is checked before, as this makes it.
+
+        Raises:
+            ValueError: for a folder that cannot be written, or one named policy of other things.
+        """
+        policy = self.out / "policy"
+        other = policy.is_file() or (policy.is_dir() and any(policy.iterdir()))
+        if other and not (policy / "config.json").is_file():
+            raise ValueError(f"{policy} exists and is no checkpoint; choose another --out")
+        require_writable(self.out / "training.json")
 
     def _config(self) -> PolicyTraining:
         config = self.config
@@ -104,7 +118,9 @@ def _with_bars(progress: Iterator[Progress]) -> Iterator[Progress]:
 
 def _few(loop: TrainConfig) -> TrainConfig:
     """Return a loop of a few steps, for smoke tests."""
-    return replace(loop, steps=20, batch=16, warmup=2, save_every=10, log_every=10)
+    return replace(
+        loop, steps=20, batch=16, warmup=2, save_every=10, log_every=10, snapshot_at=None
+    )
 
 
 class _Board:

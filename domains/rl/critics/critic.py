@@ -67,6 +67,8 @@ class CriticConfig:
                 f"a critic needs n_step >= 1, warm_up in [0, 1] and beta >= 0, got {self.n_step}, "
                 f"{self.warm_up} and {self.beta}"
             )
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"a critic needs widths of hidden layers >= 1, got {self.hidden}")
 
 
 class Critic(nn.Module):
@@ -124,7 +126,7 @@ class Critic(nn.Module):
 
     def _softmax_value(self, states: Tensor, support: Tensor) -> Tensor:
         q = self.q(states, support)
-        now = q.std(1).mean()
+        now = q.std(1).mean().to(self.spread)
         self.spread.copy_(torch.where(self.spread.isnan(), now, self.spread.lerp(now, 0.01)))
         weights = (self.config.beta / self.spread.clamp(min=1e-6) * q).softmax(1)
         return (weights * q).sum(1)

@@ -13,6 +13,7 @@ import torch
 
 from domains.rl.data.checks import require_trainable
 from domains.rl.data.offline import OfflineData
+from guided.command import one_line
 
 # Returns of a random and of an expert policy. Minari's ``mujoco`` tasks have them too, though their
 # environments (v4, v5) differ in details from those (v2) that these were measured in.
@@ -132,8 +133,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             arrays = {key: np.asarray(file[key]) for key in there}
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(
-            f"{path} is truncated or no HDF5 file ({' '.join(str(error).split())}); download it "
-            f"again"
+            f"{path} is truncated or no HDF5 file ({one_line(error)}); download it again"
         ) from None
     count = arrays["rewards"].size
     if not count:

@@ -15,6 +15,7 @@ from domains.rl.data.checks import require_trainable
 from domains.rl.data.flatten import Shapes, flatten, layout
 from domains.rl.data.offline import OfflineData
 from domains.rl.data.scores import reference
+from guided.command import one_line
 from guided.results import require_writable
 
 LISTED = 20  # local data sets that a message names
@@ -77,7 +78,7 @@ def _local(dataset: str, name: str, download: bool) -> Path:
         try:
             minari.download_dataset(dataset)
         except Exception as error:  # Minari, its remote store and the network have many kinds
-            raise ValueError(f"cannot download {dataset}: {_line(error)}") from None
+            raise ValueError(f"cannot download {dataset}: {one_line(error)}") from None
     if not name or not (folder / "metadata.json").is_file():
         found = root.glob("**/data/metadata.json")
         ids = sorted(path.parents[1].relative_to(root).as_posix() for path in found)
@@ -102,11 +103,13 @@ def _stamp(folder: Path, keys: Sequence[str] | None) -> dict[str, Any]:
 def _metadata(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads((folder / "metadata.json").read_text())
+        if not isinstance(about, dict):
+            raise ValueError("no JSON object")
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{folder / 'metadata.json'} cannot be read ({_line(error)}); download the data again"
+            f"{folder / 'metadata.json'} cannot be read ({one_line(error)}); download the data "
+            f"again"
         ) from None
-    assert isinstance(about, dict)
     return about
 
 
@@ -117,10 +120,10 @@ def _read(name: str, folder: Path, keys: Sequence[str] | None) -> OfflineData:
     try:
         dataset = minari.load_dataset(name)
     except ImportError as error:  # of a package for one of Minari's file formats
-        raise ValueError(f"Minari cannot open {name}: {_line(error)}") from None
+        raise ValueError(f"Minari cannot open {name}: {one_line(error)}") from None
     except Exception as error:  # whatever a damaged or foreign folder makes Minari raise
         raise ValueError(
-            f"Minari cannot open {name} in {folder} ({_line(error)}); download it again"
+            f"Minari cannot open {name} in {folder} ({one_line(error)}); download it again"
         ) from None
     low, high = _bounds(name, dataset.action_space)
     size, keys, shapes = layout(dataset.observation_space, keys)
@@ -167,7 +170,7 @@ def _episodes(dataset: Any, folder: Path) -> Iterator[Any]:
         yield from dataset.iterate_episodes()
     except Exception as error:  # h5py raises OSError, KeyError or RuntimeError for damaged files
         raise ValueError(
-            f"the episodes in {folder} cannot be read ({_line(error)}); download them again"
+            f"the episodes in {folder} cannot be read ({one_line(error)}); download them again"
         ) from None
 
 
@@ -203,8 +206,3 @@ def _environment(about: dict[str, Any]) -> str | None:
         return None
     known = {field.name for field in fields(EnvSpec) if field.init}
     return json.dumps({key: value for key, value in json.loads(text).items() if key in known})
-
-
-def _line(error: Exception) -> str:
-    """Return an error as one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from domains.rl.data.offline import OfflineData
 
+FLOOR = 1e-3  # least deviation, for entries that never or hardly vary
+
 
 @dataclass(frozen=True)
 class Normaliser:
@@ -35,7 +37,7 @@ class Normaliser:
                 f"{tuple(self.low.shape)}, high {tuple(self.high.shape)}; expected pairs alike"
             )
         if not (self.std > 0).all():
-            raise ValueError(f"std must be positive, got {self.std.tolist()}; raise the floor")
+            raise ValueError(f"std must be positive, got {self.std.tolist()}; use 1 where it is 0")
         span = self.high - self.low
         if not (span.isfinite() & (span > 0)).all():
             raise ValueError(
@@ -44,15 +46,10 @@ class Normaliser:
             )
 
     @classmethod
-    def of(cls, data: OfflineData, floor: float = 1e-3) -> "Normaliser":
-        """Return what normalises the states and actions of data.
-
-        Args:
-            data: the logged episodes; final states count too.
-            floor: least deviation, for entries that never or hardly vary.
-        """
+    def of(cls, data: OfflineData) -> "Normaliser":
+        """Return what normalises the states (final ones count too) and actions of data."""
         std, mean = torch.std_mean(data.states.double(), 0, correction=0)
-        return cls(mean.float(), std.clamp(min=floor).float(), data.low, data.high)
+        return cls(mean.float(), std.clamp(min=FLOOR).float(), data.low, data.high)
 
     def states(self, states: Tensor) -> Tensor:
         """Return states (..., S) with the mean taken off, in deviations."""

@@ -18,9 +18,19 @@ def reference(name: str, about: Mapping[str, Any]) -> Reference | None:
     Args:
         name: of the data set.
         about: its Minari metadata, which may hold ``ref_min_score`` and ``ref_max_score``.
+
+    Raises:
+        ValueError: for scores that are no numbers.
     """
     low, high = about.get("ref_min_score"), about.get("ref_max_score")
-    if low is None or high is None or not low < high:
+    if low is None or high is None:
+        return published(name)
+    if not (isinstance(low, int | float) and isinstance(high, int | float)):
+        raise ValueError(
+            f"the metadata of {name} have ref_min_score {low!r} and ref_max_score {high!r}, "
+            f"expected numbers; correct them, or leave them out"
+        )
+    if not low < high:
         return published(name)
     return float(low), float(high)
 

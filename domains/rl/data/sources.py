@@ -26,8 +26,16 @@ def load_data(
         horizon: steps of an episode in a D4RL file that does not mark its timeouts.
 
     Raises:
-        ValueError: for data that are not there, cannot be read, or cannot be trained on.
+        ValueError: for data that are not there, cannot be read, or cannot be trained on, or for an
+            option of the other kind of data.
     """
     if Path(source).suffix.lower() in (".hdf5", ".h5"):
+        if download:
+            raise ValueError(f"only Minari ids can be downloaded, got the file {source}")
         return load_hdf5(Path(source), horizon=horizon)
+    if horizon is not None:
+        raise ValueError(
+            f"Minari data know where episodes were cut, and {source} is such an id; leave out the "
+            f"horizon, which is for D4RL files"
+        )
     return load(str(source), download=download, cache=cache, keys=keys)
