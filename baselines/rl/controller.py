@@ -8,7 +8,7 @@ from domains.rl.collect.behaviour import Behaviour
 from domains.rl.collect.presets import PRESETS
 from domains.rl.collect.sac import Learned
 from domains.rl.episodes import Book, Episodes
-from domains.rl.evaluate import ENV_SEED, OnStep, Progress, Trials
+from domains.rl.evaluate import ENV_SEED, OnStep, Played, Trials
 from domains.rl.vector import MakeEnv
 from guided.rng import stream_seed
 
@@ -51,7 +51,7 @@ def play(
             book.step(which, _row(observation), action[None], np.array([reward]), ended, told)
             over, steps = terminated or truncated, steps + 1
         if on_step is not None:
-            on_step(Progress(steps, episode + 1, trials.episodes))
+            on_step(Played(steps, episode + 1, trials.episodes))
     env.close()
     return book.episodes(range(trials.episodes))
 
