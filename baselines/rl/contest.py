@@ -18,7 +18,7 @@ from domains.rl.data.offline import OfflineData
 from domains.rl.episodes import Episodes
 from domains.rl.evaluate import OnStep, Trials, evaluate, sweep
 from domains.rl.policy import DiffusionPolicy
-from domains.rl.train import PolicyTraining, Progress, Run
+from domains.rl.train import PolicyTraining, Progress, Run, identity
 from domains.rl.vector import MakeEnv
 from guided.results import write_json
 from guided.resume import claim
@@ -126,11 +126,11 @@ def settle(
     """Return the result of a method and a seed, from its file if that is of the same question.
 
     Raises:
-        CheckpointError: where the folder holds training of another configuration.
+        CheckpointError: where the folder holds training of other data or configuration.
     """
     home = contest.folder / f"seed-{seed}"
     config = with_seed(who.config, seed)
-    trained: dict[str, Any] = _plain({"data": contest.data.name, "config": asdict(config)})
+    trained: dict[str, Any] = _plain({**identity(contest.data), "config": asdict(config)})
     if who.builds_on:
         trained["guided"] = _plain(asdict(with_seed(contest.guided, seed)))
     asked = {
@@ -144,6 +144,8 @@ def settle(
     if path.exists() and (kept := json.loads(path.read_text()))["asked"] == asked:
         return dict(kept)
     folder = home / who.name
+    if who.builds_on:
+        contest.run(seed).claim()
     claim(folder / "trained.json", trained)
     clock = Clock(home / "seconds.json", who.name)
     policy = clock.timed(who.train(contest, config, seed, folder), on_train)

@@ -136,17 +136,19 @@ class Run:
         Raises:
             CheckpointError: if the folder holds a run of other data or settings.
         """
-        self._claim_folder()
+        self.claim()
         yield from self.train_behaviour()
         support = yield from self.draw_support()
         yield from self.train_critic(support)
         yield from self.train_energy(support)
 
-    def _claim_folder(self) -> None:
-        """Refuse a folder of another run, whose finished stages would be taken for this one's."""
-        data = self.data
-        own = {"data": data.name, "steps": len(data), "rewards": data.rewards.double().sum().item()}
-        claim(self.folder / "training.json", {**own, **asdict(self.config)})
+    def claim(self) -> None:
+        """Refuse a folder of another run, whose finished stages would be taken for this one's.
+
+        Raises:
+            CheckpointError: if the folder holds a run of other data or settings.
+        """
+        claim(self.folder / "training.json", {**identity(self.data), **asdict(self.config)})
 
     def train_behaviour(self) -> Iterator[Progress]:
         """Fit the denoiser to the data's actions."""
@@ -232,6 +234,12 @@ class Run:
         assert state is not None
         module.load_state_dict(state.ema)
         module.eval()
+
+
+def identity(data: OfflineData) -> dict[str, Any]:
+    """Return what tells data from other data of the same name, as JSON can hold it."""
+    rewards = data.rewards.double().sum().item()
+    return {"data": data.name, "steps": len(data), "rewards": rewards}
 
 
 @torch.no_grad()

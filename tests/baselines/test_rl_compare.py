@@ -2,9 +2,11 @@
 
 import importlib.util
 import json
+import shutil
 from dataclasses import replace
 
 import gymnasium as gym
+import minari
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,23 @@ def test_the_comparison_runs_resumes_and_keeps_its_choices(pendulum, tmp_path, c
     refusal = refused(main, [*call, "--td3-bc.alpha", "1"], capsys)
     assert "another configuration" in refusal
     torch.set_num_threads(threads)
+
+
+def test_other_data_of_the_same_name_are_not_taken_for_these(pendulum, tmp_path, capsys) -> None:
+    call = [pendulum, "--quick", "--seeds", "0", "--out", str(tmp_path / "out"), "--methods"]
+    main([*call, "behaviour"])
+    folder = tmp_path / "out" / "seed-0"
+    minari.delete_dataset(pendulum)
+    env = gym.make("Pendulum-v1", max_episode_steps=8)
+    made(pendulum, [walk(env, 8, seed) for seed in range(9, 14)], env)
+    assert "steps 32, not 40" in refused(main, [*call, "behaviour"], capsys)
+    # Nor is the shared behaviour, by a method that has none of its own yet.
+    assert "steps 32, not 40" in refused(main, [*call, "idql"], capsys)
+    assert not (folder / "idql").exists()
+    # Not even where only the shared folder is left.
+    shutil.rmtree(folder / "behaviour")
+    (folder / "behaviour.json").unlink()
+    assert "steps 32, not 40" in refused(main, [*call, "behaviour"], capsys)
 
 
 def test_mistakes_are_told_in_a_sentence(pendulum, tmp_path, capsys) -> None:
