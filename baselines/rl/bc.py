@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from baselines.rl.nets import GaussianActor
+from baselines.rl.nets import GaussianActor, check_hidden
 from baselines.rl.policy import NetPolicy, gaussian
 from baselines.rl.transitions import Bootstrap, Transitions, fit, initial_weights, short
 from domains.rl.data.offline import OfflineData
@@ -34,6 +34,9 @@ class BCConfig:
     """The optimisation."""
     seed: int = 0
     """Of the initial weights."""
+
+    def __post_init__(self) -> None:
+        check_hidden(self.hidden)
 
 
 class BC(GaussianActor):

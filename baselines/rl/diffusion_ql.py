@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baselines.rl.nets import follow, held, slow_copy
+from baselines.rl.nets import check_hidden, follow, held, slow_copy
 from baselines.rl.policy import NetPolicy
 from baselines.rl.transitions import Bootstrap, Transitions, fit, initial_weights, short
 from domains.rl.data.offline import OfflineData
@@ -64,6 +64,18 @@ class DiffusionQLConfig:
     """The optimisation."""
     seed: int = 0
     """Of the initial weights."""
+
+    def __post_init__(self) -> None:
+        if min(self.levels, self.candidates, self.width, self.depth) < 1:
+            raise ValueError(
+                f"Diffusion-QL needs levels, candidates, width and depth of at least 1, got "
+                f"{self.levels}, {self.candidates}, {self.width} and {self.depth}"
+            )
+        if self.eta < 0 or not 0 < self.tau <= 1:
+            raise ValueError(
+                f"Diffusion-QL needs eta >= 0 and tau in (0, 1], got {self.eta} and {self.tau}"
+            )
+        check_hidden(self.hidden)
 
 
 class Chain(nn.Module):

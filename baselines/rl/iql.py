@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baselines.rl.nets import GaussianActor, follow, slow_copy
+from baselines.rl.nets import GaussianActor, check_hidden, follow, slow_copy
 from baselines.rl.policy import NetPolicy, gaussian
 from baselines.rl.transitions import Bootstrap, Transitions, fit, initial_weights, short
 from domains.rl.data.offline import OfflineData
@@ -57,6 +57,18 @@ class IQLConfig:
     """The optimisation."""
     seed: int = 0
     """Of the initial weights."""
+
+    def __post_init__(self) -> None:
+        if not (0.5 <= self.expectile < 1 and 0 < self.tau <= 1):
+            raise ValueError(
+                f"IQL needs expectile in [0.5, 1) and tau in (0, 1], got {self.expectile} and "
+                f"{self.tau}"
+            )
+        if self.beta < 0 or (self.unit is not None and not self.unit > 0):
+            raise ValueError(
+                f"IQL needs beta >= 0 and a unit above 0 or None, got {self.beta} and {self.unit}"
+            )
+        check_hidden(self.hidden)
 
 
 class IQL(nn.Module):

@@ -61,6 +61,13 @@ class SfBCConfig:
     seed: int = 0
     """Of the initial weights."""
 
+    def __post_init__(self) -> None:
+        if min(self.candidates, self.steps) < 1 or self.beta < 0:
+            raise ValueError(
+                f"SfBC needs candidates >= 1, steps >= 1 and beta >= 0, got {self.candidates}, "
+                f"{self.steps} and {self.beta}"
+            )
+
 
 class Resample(BestOfN):
     """Runs a sampler n times per request and draws one of the samples by softmax(-E / T).
@@ -84,8 +91,7 @@ class Resample(BestOfN):
         many, shape = repeat(cond, n), (n * len(x), *x.shape[1:])
         start = self.sampler.initial(shape, times, rng, x.dtype, x.device)
         x0 = self.sampler.sample(start, times, many, rng=rng)
-        # What the policy will cut off must not count.
-        return x0[choose(self.energy(x0.clamp(-1, 1), many), n, self.temperature, rng)]
+        return x0[choose(self.energy(x0, many), n, self.temperature, rng)]
 
 
 def resampled(policy: DiffusionPolicy, beta: float) -> DiffusionPolicy:
@@ -127,6 +133,8 @@ def train(
         how = replace(run.config, critic=config.critic, critic_loop=config.loop, seed=config.seed)
         critics = Run(data, how, Path(place) / "sfbc")
         yield from critics.train_critic(support)
+        # Sets the critic's spread, the unit of beta, which the rule "expectile" has no use for.
+        critics.contrast(support)
     networks = Networks(run.behaviour, run.normaliser, critics.critic, model=run.config.model)
     sampling = Sampling(config.steps, scale=0.0, candidates=config.candidates)
     policy = DiffusionPolicy(

@@ -40,6 +40,13 @@ class Bootstrap:
     warm_up: float = 0.0
     """Share of the training on Monte-Carlo returns before that."""
 
+    def __post_init__(self) -> None:
+        if not 0 < self.gamma <= 1 or self.n_step < 1 or not 0 <= self.warm_up <= 1:
+            raise ValueError(
+                f"targets need gamma in (0, 1], n_step >= 1 and warm_up in [0, 1], got "
+                f"{self.gamma}, {self.n_step} and {self.warm_up}"
+            )
+
 
 def short(steps: int) -> TrainConfig:
     """Return the optimisation that all algorithms here share.
