@@ -176,6 +176,14 @@ def test_the_contrast_moves_the_weights_of_an_exact_score(target: str, tmp_path:
         assert mode_error(sampled(model, 4000, 40, Rng(0)), beta) < 0.05
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("depth", 0), ("width", 0), ("pool", 0), ("t_min", 1.0), ("candidates", 1)]
+)
+def test_networks_that_cannot_be_are_told_at_once(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"bandits need .*{name}.* got .*{value}"):
+        BanditTraining(**{name: value})
+
+
 def run(folder: Path, *more: str) -> list[dict]:
     """Run the command as small as it gets; return the rows that it wrote."""
     places = ["--out", str(folder / "run"), "--json", str(folder / "found.json")]
