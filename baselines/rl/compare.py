@@ -6,6 +6,7 @@ discounted return of validation episodes, which are others than the test episode
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from baselines.rl.contest import (
     behaviour,
     cep,
     figures,
+    plain,
     settle,
 )
 from baselines.rl.controller import controller_of, play
@@ -67,7 +69,8 @@ class Compare:
     """Network calls of an action of the diffusion policies."""
     same_targets: bool = True
     """Give every critic the guided policy's discount, n-step targets and Monte-Carlo warm-up, and
-    SfBC its critic, whatever their own options say; else one-step targets, as published."""
+    SfBC its critic, whatever their own options say; else their own: one step, as published, but
+    SfBC's, which is the default critic of the guided policy."""
     out: Path = Path("runs/compare")
     """Folder of everything that is trained and found."""
     json: Path | None = None
@@ -89,7 +92,7 @@ class Compare:
     idql: IDQLConfig = field(default_factory=IDQLConfig)
     """IDQL."""
     sfbc: SfBCConfig = field(default_factory=SfBCConfig)
-    """SfBC; its critic is the guided policy's own unless the targets differ."""
+    """SfBC."""
 
     def run(self) -> None:
         """Compare, print the table, and keep the figures.
@@ -117,10 +120,9 @@ class Compare:
         print(markdown(rows))
         if self.json is not None:
             found = {name: [_short(r) for r in own] for name, own in results.items()}
-            about = {"options": _plain(asdict(self)), "limit": limit, "rows": rows}
-            seconds = round(time.perf_counter() - began, 1)
-            about |= {"results": found, "versions": versions(), "seconds": seconds}
-            write_json(self.json, about)
+            about = {**self._used(contest, who), "limit": limit, "rows": rows, "results": found}
+            about |= {"versions": versions(), "seconds": round(time.perf_counter() - began, 1)}
+            write_json(self.json, plain(about))
 
     def _check(self) -> None:
         if unknown := sorted(set(self.methods) - {*OURS, *BASELINES}):
@@ -128,6 +130,10 @@ class Compare:
             raise ValueError(f"unknown methods {', '.join(unknown)}; choose from {known}")
         if not self.seeds or not self.methods or not self.scales:
             raise ValueError("give at least one seed, one method and one scale")
+        if min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"give different seeds of at least 0, got {_listed(self.seeds)}")
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError(f"give every method once, got {_listed(self.methods)}")
         if min(self.episodes, self.validation, self.threads, self.steps) < 1:
             raise ValueError(
                 f"give episodes, validation, threads and steps of at least 1, got {self.episodes}, "
@@ -143,23 +149,40 @@ class Compare:
         return Contest(
             data=data,
             make_env=lambda: environments.make(where),
-            guided=_quick(self.guided) if self.quick else self.guided,
-            steps=2 if self.quick else self.steps,
+            guided=self._guided,
+            steps=self._steps,
             test=test,
             validation=replace(test, episodes=others, seed=VALIDATION_SEED),
             folder=self.out,
         )
 
+    def _used(self, contest: Contest, who: list[Contestant]) -> dict[str, Any]:
+        """Return the options, and what every method was really trained with (but for its seed)."""
+        configs = {c.name: c.settings(c.config.seed) for c in who if c.name not in OURS}
+        if any(c.builds_on for c in who):
+            configs["guided"] = asdict(contest.guided)
+        nested = {"json", "guided", *BASELINES}
+        options = {name: value for name, value in vars(self).items() if name not in nested}
+        return {"options": options, "configs": configs}
+
+    @property
+    def _guided(self) -> PolicyTraining:
+        return _quick(self.guided) if self.quick else self.guided
+
+    @property
+    def _steps(self) -> int:
+        return min(2, self.steps) if self.quick else self.steps
+
     def _contestant(self, name: str) -> Contestant:
-        guided = _quick(self.guided) if self.quick else self.guided
         if name in OURS:
-            return behaviour(guided) if name == "behaviour" else cep(guided, self.scales)
+            own = self._guided
+            return behaviour(own) if name == "behaviour" else cep(own, self.scales)
         config = getattr(self, name)
         if hasattr(config, "steps"):
-            config = replace(config, steps=2 if self.quick else self.steps)
+            config = replace(config, steps=self._steps)
         if self.same_targets and hasattr(config, "bootstrap"):
-            own = self.guided.critic
-            config = replace(config, bootstrap=Bootstrap(own.gamma, own.n_step, own.warm_up))
+            rule = self.guided.critic
+            config = replace(config, bootstrap=Bootstrap(rule.gamma, rule.n_step, rule.warm_up))
         if self.same_targets and hasattr(config, "critic"):
             config = replace(config, critic=self.guided.critic, loop=self.guided.critic_loop)
         return baseline(name, _quick(config) if self.quick else config)
@@ -197,8 +220,8 @@ def _short(result: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in result.items() if key != "asked"}
 
 
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    return {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if k != "json"}
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values))
 
 
 class _Bar:

@@ -49,7 +49,7 @@ class DiffusionQLConfig:
     levels: int = 5
     """Steps of the chain, T."""
     candidates: int = 10
-    """Draws of which the best acts."""
+    """Draws of which the best acts; the comparison tries its own values instead."""
     tau: float = 0.005
     """Share of the new weights that slow copies take in a step."""
     width: int = 128

@@ -37,7 +37,7 @@ class IDQLConfig:
     """How to train."""
 
     candidates: int = 16
-    """Draws of which the best acts, N."""
+    """Draws of which the best acts, N; the comparison tries its own values instead."""
     steps: int = 15
     """Network calls of a draw."""
     expectile: float = 0.9

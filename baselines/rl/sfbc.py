@@ -51,7 +51,8 @@ class SfBCConfig:
     candidates: int = 16
     """Draws of which one is drawn again, N."""
     beta: float = 10.0
-    """Inverse temperature, in units of one over the deviation of Q within a state."""
+    """Inverse temperature, in units of one over the deviation of Q within a state; the comparison
+    tries its own values instead."""
     steps: int = 15
     """Network calls of a draw."""
     critic: CriticConfig = field(default_factory=CriticConfig)
