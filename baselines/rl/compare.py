@@ -6,7 +6,6 @@ discounted return of validation episodes, which are others than the test episode
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,8 +23,10 @@ from baselines.rl.contest import (
     baseline,
     behaviour,
     cep,
+    check_seeds,
     figures,
     plain,
+    played_in,
     settle,
 )
 from baselines.rl.controller import controller_of, play
@@ -104,8 +105,8 @@ class Compare:
         require_writable(self.json, self.out / "seconds")
         torch.set_num_threads(self.threads)
         began, data = time.perf_counter(), load_data(self.dataset)
-        contest = self._contest(data)
-        limit = _limit(contest)
+        where, limit = played_in(data)
+        contest = self._contest(data, where)
         who = [self._contestant(name) for name in self.methods]
         results: dict[str, list[dict[str, Any]]] = {name: [] for name in self.methods}
         for seed in self.seeds:
@@ -128,22 +129,19 @@ class Compare:
         if unknown := sorted(set(self.methods) - {*OURS, *BASELINES}):
             known = ", ".join((*OURS, *BASELINES))
             raise ValueError(f"unknown methods {', '.join(unknown)}; choose from {known}")
-        if not self.seeds or not self.methods or not self.scales:
-            raise ValueError("give at least one seed, one method and one scale")
-        if min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"give different seeds of at least 0, got {_listed(self.seeds)}")
+        if not self.methods or not self.scales:
+            raise ValueError("give at least one method and one scale")
+        check_seeds(self.seeds)
         if len(set(self.methods)) < len(self.methods):
-            raise ValueError(f"give every method once, got {_listed(self.methods)}")
+            raise ValueError(f"give every method once, got {', '.join(self.methods)}")
         if min(self.episodes, self.validation, self.threads, self.steps) < 1:
             raise ValueError(
                 f"give episodes, validation, threads and steps of at least 1, got {self.episodes}, "
                 f"{self.validation}, {self.threads} and {self.steps}"
             )
 
-    def _contest(self, data: OfflineData) -> Contest:
-        if data.environment is None:
-            raise ValueError(f"{data.name} does not tell its environment, so nothing can be played")
-        where, gamma = data.environment, self.guided.critic.gamma
+    def _contest(self, data: OfflineData, where: str) -> Contest:
+        gamma = self.guided.critic.gamma
         test = Trials(2 if self.quick else self.episodes, TEST_SEED, discount=gamma)
         others = 2 if self.quick else self.validation
         return Contest(
@@ -202,15 +200,6 @@ def _quick(config: Any) -> Any:
     return replace(config, **changes)
 
 
-def _limit(contest: Contest) -> int:
-    env = contest.make_env()
-    limit = env.spec.max_episode_steps if env.spec else None
-    env.close()
-    if limit is None:
-        raise ValueError(f"the environment of {contest.data.name} has no limit of steps; give one")
-    return int(limit)
-
-
 def _settled(contest: Contest, who: Contestant, seed: int) -> dict[str, Any]:
     with _Bar(f"{who.title}, seed {seed}") as bar:
         return settle(contest, who, seed, bar.training, bar.episodes)
@@ -218,10 +207,6 @@ def _settled(contest: Contest, who: Contestant, seed: int) -> dict[str, Any]:
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in result.items() if key != "asked"}
-
-
-def _listed(values: Sequence[Any]) -> str:
-    return ", ".join(map(str, values))
 
 
 class _Bar:

@@ -5,7 +5,7 @@ All of it is kept in a folder and found there again: training states, times, and
 
 import json
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from baselines.rl.clock import Clock, OnTrain
 from baselines.rl.registry import BASELINES, Knob
+from domains.rl import environments
 from domains.rl.acting import Policy, Together
 from domains.rl.data.offline import OfflineData
 from domains.rl.episodes import Episodes
@@ -199,6 +200,33 @@ def figures(games: Episodes) -> dict[str, Any]:
         "lengths": games.lengths.tolist(),
         "success": success,
     }
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise unless there are seeds, all different.
+
+    Raises:
+        ValueError: otherwise, or for one below 0.
+    """
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        got = ", ".join(map(str, seeds)) or "none"
+        raise ValueError(f"give different seeds of at least 0, got {got}")
+
+
+def played_in(data: OfflineData) -> tuple[str, int]:
+    """Return the environment that data are of, and the steps after which it cuts an episode.
+
+    Raises:
+        ValueError: where data do not tell their environment, or that has no limit.
+    """
+    if data.environment is None:
+        raise ValueError(f"{data.name} does not tell its environment, so nothing can be played")
+    env = environments.make(data.environment)
+    limit = env.spec.max_episode_steps if env.spec else None
+    env.close()
+    if limit is None:
+        raise ValueError(f"the environment of {data.name} has no limit of steps; give one")
+    return data.environment, int(limit)
 
 
 def with_seed(config: Any, seed: int) -> Any:

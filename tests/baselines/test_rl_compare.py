@@ -13,12 +13,13 @@ import torch
 
 from baselines.rl.clock import Clock
 from baselines.rl.compare import main
-from baselines.rl.contest import with_seed
+from baselines.rl.contest import played_in, with_seed
 from baselines.rl.controller import controller_of, play
 from baselines.rl.d3rlpy_check import main as d3rlpy_check
 from baselines.rl.table import markdown, row
 from baselines.rl.td3_bc import TD3BCConfig
 from domains.rl.collect.presets import GOOD
+from domains.rl.data.sources import load_data
 from domains.rl.evaluate import Trials, evaluate
 from domains.rl.train import Progress
 from tests.commands import refused
@@ -119,9 +120,10 @@ def test_mistakes_are_told_in_a_sentence(pendulum, tmp_path, capsys) -> None:
     out = ["--out", str(tmp_path / "out")]
     assert "unknown methods ddpg" in refused(main, [pendulum, *out, "--methods", "ddpg"], capsys)
     assert "at least 1" in refused(main, [pendulum, *out, "--episodes", "0"], capsys)
-    for wrong in (["0", "0"], ["-1"]):
-        said = refused(main, [pendulum, *out, "--seeds", *wrong], capsys)
-        assert f"different seeds of at least 0, got {', '.join(wrong)}" in said
+    for wrong in (["0", "0"], ["-1"], []):
+        got = f"different seeds of at least 0, got {', '.join(wrong) or 'none'}"
+        assert got in refused(main, [pendulum, *out, "--seeds", *wrong], capsys)
+        assert got in refused(d3rlpy_check, [pendulum, "--seeds", *wrong], capsys)
     said = refused(main, [pendulum, *out, "--methods", "bc", "bc"], capsys)
     assert "every method once, got bc, bc" in said
     assert "no Minari data set" in refused(main, ["guided/none-v0", *out], capsys)
@@ -143,16 +145,24 @@ def test_the_controller_plays_the_episodes_that_policies_play() -> None:
     assert controller_of("D4RL/pointmaze/umaze-v2") is None
 
 
-def test_a_row_counts_failures_as_the_limit() -> None:
-    def result(lengths, success):
-        returns = [float(s) for s in success]
-        test = {"returns": returns, "discounted": returns, "lengths": lengths, "success": success}
-        return {"test": test, "seconds": {"wall": 1.0, "cpu": 2.0}, "knob": "n", "setting": 4.0}
+def result(lengths, success):
+    returns = [float(s) for s in success]
+    test = {"returns": returns, "discounted": returns, "lengths": lengths, "success": success}
+    return {"test": test, "seconds": {"wall": 1.0, "cpu": 2.0}, "knob": "n", "setting": 4.0}
 
+
+def test_a_row_counts_failures_as_the_limit() -> None:
     own = row("x", [result([10, 7], [True, False]), result([20, 30], [True, True])], 50)
     assert own["steps"]["value"] == pytest.approx((10 + 50 + 20 + 30) / 4)
     assert own["success"]["value"] == 0.75
     assert "| x | n 4 | 0.750 (" in markdown([own])
+
+
+def test_a_row_of_a_task_that_goes_on_after_success_has_no_steps_to_the_goal() -> None:
+    own = row("x", [result([50, 50], [True, False])], 50)
+    assert own["steps"] is None
+    assert own["success"]["value"] == 0.5
+    assert row("x", [result([50, 50], [False, False])], 50)["steps"]["value"] == 50
 
 
 def test_seeds_reach_every_part_of_a_configuration() -> None:
@@ -194,9 +204,9 @@ def test_times_go_with_their_folder_and_are_written_at_once(tmp_path) -> None:
     assert written == [False, True, True]
     (own / "seconds.json").write_text('{"own": {"wall": 70.0, "cpu": 70.0, "done": true}}')
     before = (shared / "seconds.json").read_text()
-    stale = Clock(own, shared, ("behaviour",))
-    stale.timed(training(), look)
-    assert stale.seconds(())["wall"] == 70
+    kept = Clock(own, shared, ("behaviour",))
+    kept.timed(training(), look)
+    assert kept.seconds(())["wall"] == 70
     shutil.rmtree(own)
     fresh = Clock(own, shared, ("behaviour",))
     fresh.timed(training(), look)
@@ -213,6 +223,16 @@ def test_stages_of_a_folder_that_is_shared_count_where_they_are_built_on(tmp_pat
     }
     assert cep.seconds(("behaviour",))["wall"] == 5
     assert cep.seconds(("behaviour", "support"))["wall"] == 7
+
+
+def test_data_of_an_environment_without_a_limit_are_refused(pendulum) -> None:
+    data = load_data(pendulum)
+    assert played_in(data) == (data.environment, 8)
+    endless = gym.spec("Pendulum-v1")
+    endless.max_episode_steps = None
+    for environment, message in ((endless.to_json(), "no limit of steps"), (None, "does not tell")):
+        with pytest.raises(ValueError, match=message):
+            played_in(replace(data, environment=environment))
 
 
 def test_the_check_against_d3rlpy_says_what_it_needs(pendulum, capsys) -> None:
