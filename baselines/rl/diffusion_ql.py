@@ -28,12 +28,12 @@ from torch import Tensor, nn
 
 from baselines.rl.nets import check_hidden, follow, held, slow_copy
 from baselines.rl.policy import NetPolicy
-from baselines.rl.transitions import Bootstrap, Transitions, fit, initial_weights, short
+from baselines.rl.transitions import Bootstrap, Transitions, fit, short
 from domains.rl.data.offline import OfflineData
 from domains.rl.train import Progress
 from guided.nets import ResidualMLP
 from guided.nets.stacked import StackedMLP
-from guided.rng import Rng
+from guided.rng import Rng, initial_weights, stream_seed
 from guided.train import TrainConfig
 
 BETA_MIN, BETA_MAX = 0.1, 10.0
@@ -173,7 +173,7 @@ def train(
 ) -> Generator[Progress, None, NetPolicy]:
     """Train, and return a policy whose setting is the number of draws of which the best acts."""
     transitions = Transitions(data, config.bootstrap)
-    with initial_weights(config.seed):
+    with initial_weights(stream_seed(config.seed)):
         model = DiffusionQL(*transitions.sizes, config)
     yield from fit("diffusion_ql", model, transitions, config.loop, folder)
     return NetPolicy(model.choose, data, float(config.candidates), transitions.normaliser)

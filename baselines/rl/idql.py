@@ -23,12 +23,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from baselines.rl.nets import check_hidden
-from baselines.rl.transitions import Bootstrap, Transitions, fit, initial_weights, short
+from baselines.rl.transitions import Bootstrap, Transitions, fit, short
 from domains.rl.critics.critic import Critic, CriticConfig
 from domains.rl.data.offline import OfflineData
 from domains.rl.networks import Networks
 from domains.rl.policy import DiffusionPolicy, Sampling
 from domains.rl.train import PolicyTraining, Progress, Run
+from guided.rng import initial_weights, stream_seed
 from guided.train import TrainConfig
 
 
@@ -96,7 +97,7 @@ def train(
             run = Run(data, PolicyTraining(seed=config.seed), Path(place))
             yield from run.train_behaviour()
         transitions = Transitions(data, config.bootstrap)
-        with initial_weights(config.seed):
+        with initial_weights(stream_seed(config.seed)):
             critic = Critic(*transitions.sizes, config.rule)
         yield from fit("idql", critic, transitions, config.loop, folder and folder / "idql")
     networks = Networks(run.behaviour, run.normaliser, critic, model=run.config.model)

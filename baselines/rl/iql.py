@@ -27,10 +27,11 @@ from torch import Tensor, nn
 
 from baselines.rl.nets import GaussianActor, check_hidden, follow, slow_copy
 from baselines.rl.policy import NetPolicy, gaussian
-from baselines.rl.transitions import Bootstrap, Transitions, fit, initial_weights, short
+from baselines.rl.transitions import Bootstrap, Transitions, fit, short
 from domains.rl.data.offline import OfflineData
 from domains.rl.train import Progress
 from guided.nets.stacked import StackedMLP
+from guided.rng import initial_weights, stream_seed
 from guided.train import TrainConfig
 
 MOST_WEIGHT = 100.0
@@ -120,7 +121,7 @@ def train(
 ) -> Generator[Progress, None, NetPolicy]:
     """Train, and return a policy whose setting is the share of the noise it acts with."""
     transitions = Transitions(data, config.bootstrap)
-    with initial_weights(config.seed):
+    with initial_weights(stream_seed(config.seed)):
         model = IQL(*transitions.sizes, config)
     yield from fit("iql", model, transitions, config.loop, folder)
     return NetPolicy(gaussian(model.actor), data, 0.0, transitions.normaliser)

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 
 from baselines.rl.nets import TanhActor, check_hidden, follow, held, slow_copy
 from baselines.rl.policy import NetPolicy
-from baselines.rl.transitions import Bootstrap, Transitions, fit, initial_weights, short
+from baselines.rl.transitions import Bootstrap, Transitions, fit, short
 from domains.rl.data.offline import OfflineData
 from domains.rl.train import Progress
 from guided.nets.stacked import StackedMLP
-from guided.rng import Rng
+from guided.rng import Rng, initial_weights, stream_seed
 from guided.train import TrainConfig
 
 
@@ -111,7 +111,7 @@ def train(
 ) -> Generator[Progress, None, NetPolicy]:
     """Train, and return a policy; there is nothing to set after training."""
     transitions = Transitions(data, config.bootstrap)
-    with initial_weights(config.seed):
+    with initial_weights(stream_seed(config.seed)):
         model = TD3BC(*transitions.sizes, config)
     yield from fit("td3_bc", model, transitions, config.loop, folder)
     return NetPolicy(lambda s, _, __: model.actor(s), data, 0.0, transitions.normaliser)

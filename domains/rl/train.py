@@ -21,7 +21,7 @@ from guided.denoiser import NetDenoiser
 from guided.guidance.denoise.cep import Target, cep_loss
 from guided.hoist import HoistedDenoiser
 from guided.resume import claim
-from guided.rng import Rng, stream_seed
+from guided.rng import Rng, initial_weights, stream_seed
 from guided.samplers import DPMpp2M
 from guided.train import TrainConfig, TrainState, train
 
@@ -105,8 +105,7 @@ class Run:
             data.at,
         )
         sizes = data.states.shape[1], data.actions.shape[1]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream_seed(config.seed))
+        with initial_weights(stream_seed(config.seed)):
             self.behaviour = behaviour(config.model, *sizes)
             self.critic = Critic(*sizes, config.critic)
             self.energy = energy(config.model, *sizes)
