@@ -257,9 +257,8 @@ def test_cep_prints_three_tables_and_keeps_all_figures(tmp_path, capsys) -> None
         (K, contrast) for K in (2, 4, 16, 64) for contrast in ("self", "raw")
     ]
     off = {(fit["contrast"], fit["K"]): fit["slope"] - exact["slope"] for fit in fits}
-    assert (
-        abs(off["raw", 2]) < 0.06 < abs(off["self", 2])
-    )  # the latter is biased; the slope is -0.19
+    # The slope is -0.19; the contrast of the source is biased at so few samples.
+    assert abs(off["raw", 2]) < 0.06 < abs(off["self", 2])
     assert all(f"{fit['intercept']:.4f}" in printed for fit in fits)
     assert {(r["tilt"], r["steps"], r["grid"]) for r in figures["samples"]} == {
         (tilt, steps, grid)
