@@ -1,12 +1,16 @@
 """The only source of randomness: explicit streams, never the global state.
 
+The one exception are the weights that modules draw when they are built, which PyTorch takes from
+the global state: :func:`initial_weights` seeds it, and puts it back.
+
 One seed is one stream for a whole batch. Several seeds are one stream per sample: axis 0 of every
 drawn shape is split evenly between them, so that sample i does not depend on its batch, and the K
 candidates of one request (which lie side by side) come from that request's own stream.
 Numbers are drawn on the CPU and moved, so that a seed means the same on every device.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -108,6 +112,17 @@ class Rng:
             block = (shape[0] // len(self._streams), *shape[1:])
             drawn = torch.cat([draw(block, stream) for stream in self._streams])
         return drawn if device is None else drawn.to(device)
+
+
+@contextmanager
+def initial_weights(seed: int) -> Iterator[None]:
+    """Let modules that are built inside draw their weights from a seed; leave no trace outside.
+
+    They are drawn on the CPU.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def stream_seed(*key: int) -> int:

@@ -16,11 +16,12 @@ from typing import Any
 
 from torch import Tensor
 
-from baselines.rl.nets import GaussianActor
+from baselines.rl.nets import GaussianActor, check_hidden
 from baselines.rl.policy import NetPolicy, gaussian
-from baselines.rl.transitions import Bootstrap, Transitions, fit, initial_weights, short
+from baselines.rl.transitions import Bootstrap, Transitions, fit, short
 from domains.rl.data.offline import OfflineData
 from domains.rl.train import Progress
+from guided.rng import initial_weights, stream_seed
 from guided.train import TrainConfig
 
 
@@ -34,6 +35,9 @@ class BCConfig:
     """The optimisation."""
     seed: int = 0
     """Of the initial weights."""
+
+    def __post_init__(self) -> None:
+        check_hidden(self.hidden)
 
 
 class BC(GaussianActor):
@@ -49,7 +53,7 @@ def train(
 ) -> Generator[Progress, None, NetPolicy]:
     """Train, and return a policy whose setting is the share of the noise it acts with."""
     transitions = Transitions(data, Bootstrap())
-    with initial_weights(config.seed):
+    with initial_weights(stream_seed(config.seed)):
         actor = BC(*transitions.sizes, config.hidden)
     yield from fit("bc", actor, transitions, config.loop, folder)
     return NetPolicy(gaussian(actor), data, 0.0, transitions.normaliser)

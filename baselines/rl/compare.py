@@ -23,7 +23,10 @@ from baselines.rl.contest import (
     baseline,
     behaviour,
     cep,
+    check_seeds,
     figures,
+    plain,
+    played_in,
     settle,
 )
 from baselines.rl.controller import controller_of, play
@@ -67,7 +70,8 @@ class Compare:
     """Network calls of an action of the diffusion policies."""
     same_targets: bool = True
     """Give every critic the guided policy's discount, n-step targets and Monte-Carlo warm-up, and
-    SfBC its critic, whatever their own options say; else one-step targets, as published."""
+    SfBC its critic, whatever their own options say; else their own: one step, as published, but
+    SfBC's, which is the default critic of the guided policy."""
     out: Path = Path("runs/compare")
     """Folder of everything that is trained and found."""
     json: Path | None = None
@@ -89,7 +93,7 @@ class Compare:
     idql: IDQLConfig = field(default_factory=IDQLConfig)
     """IDQL."""
     sfbc: SfBCConfig = field(default_factory=SfBCConfig)
-    """SfBC; its critic is the guided policy's own unless the targets differ."""
+    """SfBC."""
 
     def run(self) -> None:
         """Compare, print the table, and keep the figures.
@@ -101,8 +105,8 @@ class Compare:
         require_writable(self.json, self.out / "seconds")
         torch.set_num_threads(self.threads)
         began, data = time.perf_counter(), load_data(self.dataset)
-        contest = self._contest(data)
-        limit = _limit(contest)
+        where, limit = played_in(data)
+        contest = self._contest(data, where)
         who = [self._contestant(name) for name in self.methods]
         results: dict[str, list[dict[str, Any]]] = {name: [] for name in self.methods}
         for seed in self.seeds:
@@ -117,49 +121,66 @@ class Compare:
         print(markdown(rows))
         if self.json is not None:
             found = {name: [_short(r) for r in own] for name, own in results.items()}
-            about = {"options": _plain(asdict(self)), "limit": limit, "rows": rows}
-            seconds = round(time.perf_counter() - began, 1)
-            about |= {"results": found, "versions": versions(), "seconds": seconds}
-            write_json(self.json, about)
+            about = {**self._used(contest, who), "limit": limit, "rows": rows, "results": found}
+            about |= {"versions": versions(), "seconds": round(time.perf_counter() - began, 1)}
+            write_json(self.json, plain(about))
 
     def _check(self) -> None:
         if unknown := sorted(set(self.methods) - {*OURS, *BASELINES}):
             known = ", ".join((*OURS, *BASELINES))
             raise ValueError(f"unknown methods {', '.join(unknown)}; choose from {known}")
-        if not self.seeds or not self.methods or not self.scales:
-            raise ValueError("give at least one seed, one method and one scale")
+        if not self.methods or not self.scales:
+            raise ValueError("give at least one method and one scale")
+        check_seeds(self.seeds)
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError(f"give every method once, got {', '.join(self.methods)}")
         if min(self.episodes, self.validation, self.threads, self.steps) < 1:
             raise ValueError(
                 f"give episodes, validation, threads and steps of at least 1, got {self.episodes}, "
                 f"{self.validation}, {self.threads} and {self.steps}"
             )
 
-    def _contest(self, data: OfflineData) -> Contest:
-        if data.environment is None:
-            raise ValueError(f"{data.name} does not tell its environment, so nothing can be played")
-        where, gamma = data.environment, self.guided.critic.gamma
+    def _contest(self, data: OfflineData, where: str) -> Contest:
+        gamma = self.guided.critic.gamma
         test = Trials(2 if self.quick else self.episodes, TEST_SEED, discount=gamma)
         others = 2 if self.quick else self.validation
         return Contest(
             data=data,
             make_env=lambda: environments.make(where),
-            guided=_quick(self.guided) if self.quick else self.guided,
-            steps=2 if self.quick else self.steps,
+            guided=self._guided,
+            steps=self._steps,
             test=test,
             validation=replace(test, episodes=others, seed=VALIDATION_SEED),
             folder=self.out,
         )
 
+    def _used(self, contest: Contest, who: list[Contestant]) -> dict[str, Any]:
+        """Return the options, and what every method was really trained with (but for its seed)."""
+        configs = {c.name: c.settings(c.config.seed) for c in who if c.name not in OURS}
+        if any(c.builds_on for c in who):
+            configs["guided"] = asdict(contest.guided)
+        nested = {"json", "guided", *BASELINES}
+        options = {name: value for name, value in vars(self).items() if name not in nested}
+        return {"options": options, "configs": configs}
+
+    @property
+    def _guided(self) -> PolicyTraining:
+        return _quick(self.guided) if self.quick else self.guided
+
+    @property
+    def _steps(self) -> int:
+        return min(2, self.steps) if self.quick else self.steps
+
     def _contestant(self, name: str) -> Contestant:
-        guided = _quick(self.guided) if self.quick else self.guided
         if name in OURS:
-            return behaviour(guided) if name == "behaviour" else cep(guided, self.scales)
+            own = self._guided
+            return behaviour(own) if name == "behaviour" else cep(own, self.scales)
         config = getattr(self, name)
         if hasattr(config, "steps"):
-            config = replace(config, steps=2 if self.quick else self.steps)
+            config = replace(config, steps=self._steps)
         if self.same_targets and hasattr(config, "bootstrap"):
-            own = self.guided.critic
-            config = replace(config, bootstrap=Bootstrap(own.gamma, own.n_step, own.warm_up))
+            rule = self.guided.critic
+            config = replace(config, bootstrap=Bootstrap(rule.gamma, rule.n_step, rule.warm_up))
         if self.same_targets and hasattr(config, "critic"):
             config = replace(config, critic=self.guided.critic, loop=self.guided.critic_loop)
         return baseline(name, _quick(config) if self.quick else config)
@@ -179,15 +200,6 @@ def _quick(config: Any) -> Any:
     return replace(config, **changes)
 
 
-def _limit(contest: Contest) -> int:
-    env = contest.make_env()
-    limit = env.spec.max_episode_steps if env.spec else None
-    env.close()
-    if limit is None:
-        raise ValueError(f"the environment of {contest.data.name} has no limit of steps; give one")
-    return int(limit)
-
-
 def _settled(contest: Contest, who: Contestant, seed: int) -> dict[str, Any]:
     with _Bar(f"{who.title}, seed {seed}") as bar:
         return settle(contest, who, seed, bar.training, bar.episodes)
@@ -195,10 +207,6 @@ def _settled(contest: Contest, who: Contestant, seed: int) -> dict[str, Any]:
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in result.items() if key != "asked"}
-
-
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    return {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if k != "json"}
 
 
 class _Bar:

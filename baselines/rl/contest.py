@@ -4,27 +4,30 @@ All of it is kept in a folder and found there again: training states, times, and
 """
 
 import json
-import time
-from collections.abc import Callable, Generator
+import math
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from baselines.rl.clock import Clock, OnTrain
 from baselines.rl.registry import BASELINES, Knob
+from domains.rl import environments
 from domains.rl.acting import Policy, Together
 from domains.rl.data.offline import OfflineData
 from domains.rl.episodes import Episodes
 from domains.rl.evaluate import OnStep, Trials, evaluate, sweep
 from domains.rl.policy import DiffusionPolicy
-from domains.rl.train import PolicyTraining, Progress, Run
+from domains.rl.train import PolicyTraining, Progress, Run, identity
 from domains.rl.vector import MakeEnv
 from guided.results import write_json
 from guided.resume import claim
 
 TEST_SEED, VALIDATION_SEED = 1_000, 2_000  # of episodes, the same for all seeds of training
 SHARED = ("behaviour", "support")  # stages that several methods build on
+GUIDED = "guided"  # folder of these, and of all stages of the guided policy
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Contest:
 
     def run(self, seed: int) -> Run:
         """Return the run of the guided policy of a seed."""
-        return Run(self.data, with_seed(self.guided, seed), self.folder / f"seed-{seed}" / "guided")
+        return Run(self.data, with_seed(self.guided, seed), self.folder / f"seed-{seed}" / GUIDED)
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Contestant:
         train: maps (contest, configuration, seed, folder) to progress that ends in a policy.
         knob: what is chosen on the validation episodes.
         builds_on: shared stages that its training time includes.
+        sampling: fields of the configuration that only the drawing of actions depends on.
+        place: folder of its own stages; empty is its name.
     """
 
     name: str
@@ -73,6 +78,13 @@ class Contestant:
     train: Callable[[Contest, Any, int, Path], Generator[Progress, None, Policy]]
     knob: Knob | None = None
     builds_on: tuple[str, ...] = ()
+    sampling: tuple[str, ...] = ()
+    place: str = ""
+
+    def settings(self, seed: int) -> dict[str, Any]:
+        """Return the configuration of a seed, without the field that the knob sets."""
+        known = asdict(with_seed(self.config, seed))
+        return {key: v for key, v in known.items() if self.knob is None or key != self.knob.name}
 
 
 def behaviour(config: PolicyTraining) -> Contestant:
@@ -97,7 +109,8 @@ def cep(config: PolicyTraining, scales: tuple[float, ...]) -> Contestant:
     def scaled(policy: DiffusionPolicy, scale: float) -> Policy:
         return policy.guided(scale=scale)
 
-    return Contestant("cep", "CEP (ours)", config, train, Knob("scale", scales, scaled), SHARED)
+    knob = Knob("scale", scales, scaled)
+    return Contestant("cep", "CEP (ours)", config, train, knob, SHARED, place=GUIDED)
 
 
 def baseline(name: str, config: Any) -> Contestant:
@@ -114,10 +127,7 @@ def baseline(name: str, config: Any) -> Contestant:
         return (yield from own.train(contest.data, config, folder, run))
 
     builds_on = () if not own.shares else SHARED if name == "sfbc" else SHARED[:1]
-    return Contestant(name, own.title, config, train, own.knob, builds_on)
-
-
-OnTrain = Callable[[Progress], object]
+    return Contestant(name, own.title, config, train, own.knob, builds_on, own.sampling)
 
 
 def settle(
@@ -126,43 +136,59 @@ def settle(
     """Return the result of a method and a seed, from its file if that is of the same question.
 
     Raises:
-        CheckpointError: where the folder holds training of another configuration.
+        CheckpointError: where the folder holds training of other data or configuration.
     """
     home = contest.folder / f"seed-{seed}"
-    config = with_seed(who.config, seed)
-    trained: dict[str, Any] = _plain({"data": contest.data.name, "config": asdict(config)})
-    if who.builds_on:
-        trained["guided"] = _plain(asdict(with_seed(contest.guided, seed)))
-    asked = {
-        "trained": trained,
-        "values": list(who.knob.values) if who.knob else None,
-        "steps": contest.steps,
-        "test": _plain(asdict(contest.test)),
-        "validation": _plain(asdict(contest.validation)),
-    }
-    path = home / f"{who.name}.json"
+    asked, path = _question(contest, who, seed), home / f"{who.name}.json"
     if path.exists() and (kept := json.loads(path.read_text()))["asked"] == asked:
         return dict(kept)
-    folder = home / who.name
-    claim(folder / "trained.json", trained)
-    clock = Clock(home / "seconds.json", who.name)
+    run, folder = contest.run(seed), home / (who.place or who.name)
+    if who.builds_on:
+        run.claim()
+    claim(folder / "trained.json", asked["trained"])
+    clock = Clock(folder, run.folder, SHARED)
+    config = with_seed(who.config, seed)
     policy = clock.timed(who.train(contest, config, seed, folder), on_train)
     result: dict[str, Any] = {"asked": asked, "seconds": clock.seconds(who.builds_on)}
     if who.knob is not None:
-        policies = {value: who.knob.tuned(policy, value) for value in who.knob.values}
-        found = {value: 0.0 for value in policies}
-        if len(found) > 1:
-            played = sweep(
-                contest.make_env, Together(policies), contest.validation, on_step=on_step
-            )
-            found = {value: float(games.discounted.mean()) for value, games in played.items()}
-        chosen = max(found, key=lambda value: found[value])  # the first of equals
-        result |= {"knob": who.knob.name, "setting": chosen}
-        result["chosen_by"] = {f"{value:g}": score for value, score in found.items()}
-        policy = policies[chosen]
+        policy, chosen = _chosen(contest, who.knob, policy, on_step)
+        result |= chosen
     result["test"] = figures(evaluate(contest.make_env, policy, contest.test, on_step=on_step))
     write_json(path, result)
     return result
+
+
+def _question(contest: Contest, who: Contestant, seed: int) -> dict[str, Any]:
+    """Return all that a result depends on; ``trained`` is what the training does."""
+    config = who.settings(seed)
+    sampling = {name: config.pop(name) for name in who.sampling}
+    trained = {**identity(contest.data), "config": config}
+    if who.builds_on:
+        trained["guided"] = asdict(with_seed(contest.guided, seed))
+    asked = {
+        "trained": trained,
+        "sampling": sampling,
+        "values": who.knob.values if who.knob else None,
+        "steps": contest.steps,
+        "test": asdict(contest.test),
+        "validation": asdict(contest.validation),
+    }
+    return dict(plain(asked))
+
+
+def _chosen(
+    contest: Contest, knob: Knob, policy: Any, on_step: OnStep
+) -> tuple[Policy, dict[str, Any]]:
+    """Return the policy with the best value of its knob, and how that was found."""
+    policies = {value: knob.tuned(policy, value) for value in knob.values}
+    best, *others = policies
+    found: dict[str, Any] = {"knob": knob.name}
+    if others:
+        played = sweep(contest.make_env, Together(policies), contest.validation, on_step=on_step)
+        scores = {value: float(games.discounted.mean()) for value, games in played.items()}
+        best = max(scores, key=lambda value: scores[value])  # the first of equals
+        found["chosen_by"] = {f"{value:g}": score for value, score in scores.items()}
+    return policies[best], {**found, "setting": best}
 
 
 def figures(games: Episodes) -> dict[str, Any]:
@@ -176,52 +202,31 @@ def figures(games: Episodes) -> dict[str, Any]:
     }
 
 
-class Clock:
-    """Times the stages of training, and keeps the times of those that were done before.
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise unless there are seeds, all different.
 
-    Args:
-        path: of the times of a seed, {owner/stage: {"wall", "cpu", "done"}}, in seconds.
-        owner: whose training it is; shared stages belong to nobody.
+    Raises:
+        ValueError: otherwise, or for one below 0.
     """
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        got = ", ".join(map(str, seeds)) or "none"
+        raise ValueError(f"give different seeds of at least 0, got {got}")
 
-    def __init__(self, path: Path, owner: str) -> None:
-        self.path, self.owner = path, owner
-        self.times: dict[str, dict[str, Any]] = (
-            json.loads(path.read_text()) if path.exists() else {}
-        )
 
-    def timed(self, training: Generator[Progress, None, Policy], on_train: OnTrain) -> Policy:
-        """Train to the end; return the policy."""
-        complete = {name for name, own in self.times.items() if own["done"]}
-        try:
-            while True:
-                began = time.perf_counter(), time.process_time()
-                progress = next(training)
-                name = self._name(progress.stage)
-                if name not in complete:
-                    own = self.times.setdefault(name, {"wall": 0.0, "cpu": 0.0, "done": False})
-                    own["wall"] += time.perf_counter() - began[0]
-                    own["cpu"] += time.process_time() - began[1]
-                    own["done"] = progress.done == progress.of
-                on_train(progress)
-        except StopIteration as end:
-            return end.value
-        finally:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, self.times)
+def played_in(data: OfflineData) -> tuple[str, int]:
+    """Return the environment that data are of, and the steps after which it cuts an episode.
 
-    def seconds(self, builds_on: tuple[str, ...]) -> dict[str, float]:
-        """Return the time of this training with the shared stages that it builds on."""
-        shared = {f"shared/{stage}" for stage in builds_on}
-        mine = [
-            own
-            for name, own in self.times.items()
-            if name in shared or name.startswith(f"{self.owner}/")
-        ]
-        return {kind: round(sum(own[kind] for own in mine), 2) for kind in ("wall", "cpu")}
-
-    def _name(self, stage: str) -> str:
-        return f"{'shared' if stage in SHARED else self.owner}/{stage}"
+    Raises:
+        ValueError: where data do not tell their environment, or that has no limit.
+    """
+    if data.environment is None:
+        raise ValueError(f"{data.name} does not tell its environment, so nothing can be played")
+    env = environments.make(data.environment)
+    limit = env.spec.max_episode_steps if env.spec else None
+    env.close()
+    if limit is None:
+        raise ValueError(f"the environment of {data.name} has no limit of steps; give one")
+    return data.environment, int(limit)
 
 
 def with_seed(config: Any, seed: int) -> Any:
@@ -235,9 +240,15 @@ def with_seed(config: Any, seed: int) -> Any:
     return replace(config, **parts, **own)
 
 
-def _plain(tree: Any) -> Any:
-    """Return a tree as JSON would give it back."""
-    return json.loads(json.dumps(tree))
+def plain(tree: Any) -> Any:
+    """Return a tree as JSON would give it back, with infinity as text, since JSON has none."""
+    if isinstance(tree, dict):
+        return {str(key): plain(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [plain(value) for value in tree]
+    if isinstance(tree, Path) or (isinstance(tree, float) and not math.isfinite(tree)):
+        return str(tree)
+    return tree
 
 
 def stacked(results: list[dict[str, Any]], entry: str) -> np.ndarray | None:

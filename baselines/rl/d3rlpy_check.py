@@ -1,9 +1,9 @@
 """``python -m baselines.rl.d3rlpy_check``: our IQL and TD3+BC beside those of d3rlpy.
 
-Both learn from the same normalised transitions, with the same sizes, batches, rates and numbers of
-steps, by one-step targets, and play the same episodes. What is left to differ: the initial weights,
-the order of batches, and that d3rlpy drops the last transition of an episode that was cut, because
-its data sets do not hold final states.
+Both learn from the same normalised transitions, with the same sizes, batches, rates, moments of
+Adam and numbers of steps, by one-step targets, and play the same episodes. What is left to differ:
+the initial weights, the order of batches, and that d3rlpy drops the last transition of an episode
+that was cut, because its data sets do not hold final states.
 
 d3rlpy wants an older Gymnasium than ours, so that it needs an environment of its own:
 
@@ -23,7 +23,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from baselines.rl.contest import TEST_SEED, figures
+from baselines.rl.contest import TEST_SEED, check_seeds, figures, plain, played_in
 from baselines.rl.iql import IQLConfig
 from baselines.rl.policy import NetPolicy
 from baselines.rl.registry import BASELINES
@@ -37,6 +37,8 @@ from domains.rl.data.sources import load_data
 from domains.rl.evaluate import Trials, evaluate
 from guided.command import in_words
 from guided.results import require_writable, versions, write_json
+
+BETAS = (0.9, 0.99)  # of Adam, as in guided.optimizer; d3rlpy's own are 0.9 and 0.999
 
 
 @dataclass(frozen=True)
@@ -70,22 +72,22 @@ class Check:
         """Train, play, and print the table.
 
         Raises:
-            ValueError: without d3rlpy, or for data without an environment.
+            ValueError: for numbers out of range, without d3rlpy, or for data without an environment
+                or one without a limit of steps.
         """
+        check_seeds(self.seeds)
         d3rlpy = _d3rlpy()
         require_writable(self.json)
         torch.set_num_threads(1)
         data = load_data(self.dataset)
-        if data.environment is None:
-            raise ValueError(f"{data.name} does not tell its environment, so nothing can be played")
+        where, limit = played_in(data)
         trained: dict[str, Callable[[int], Policy]] = {
             "TD3+BC, ours": lambda seed: self._ours("td3_bc", data, seed),
             "TD3+BC, d3rlpy": lambda seed: self._theirs(d3rlpy, self._td3_bc, data, seed),
             "IQL, ours": lambda seed: self._ours("iql", data, seed),
             "IQL, d3rlpy": lambda seed: self._theirs(d3rlpy, self._iql, data, seed),
         }
-        where, trials = data.environment, Trials(self.episodes, TEST_SEED, discount=self.gamma)
-        limit = environments.make(where).spec.max_episode_steps
+        trials = Trials(self.episodes, TEST_SEED, discount=self.gamma)
         rows = []
         for title, train in trained.items():
             results = []
@@ -98,11 +100,9 @@ class Check:
             rows.append(row(title, results, limit))
         print(markdown(rows))
         if self.json is not None:
-            options = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
             others = {"d3rlpy": d3rlpy.__version__}
-            write_json(
-                self.json, {"options": options, "rows": rows, "versions": versions() | others}
-            )
+            about = {"options": asdict(self), "rows": rows, "versions": versions() | others}
+            write_json(self.json, plain(about))
 
     def _ours(self, name: str, data: OfflineData, seed: int) -> Policy:
         loop = replace(short(self.steps), lr=self.lr, decay="constant", warmup=0, seed=seed)
@@ -149,10 +149,13 @@ class Check:
 
     def _shared(self, d3rlpy: Any) -> dict[str, Any]:
         encoder = d3rlpy.models.encoders.VectorEncoderFactory(list(self.hidden))
+        adam = d3rlpy.optimizers.AdamFactory(betas=BETAS)
         return {
             "gamma": self.gamma,
             "actor_learning_rate": self.lr,
             "critic_learning_rate": self.lr,
+            "actor_optim_factory": adam,
+            "critic_optim_factory": adam,
             "actor_encoder_factory": encoder,
             "critic_encoder_factory": encoder,
         }

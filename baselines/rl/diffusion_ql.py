@@ -26,14 +26,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baselines.rl.nets import follow, held, slow_copy
+from baselines.rl.nets import check_hidden, follow, held, slow_copy
 from baselines.rl.policy import NetPolicy
-from baselines.rl.transitions import Bootstrap, Transitions, fit, initial_weights, short
+from baselines.rl.transitions import Bootstrap, Transitions, fit, short
 from domains.rl.data.offline import OfflineData
 from domains.rl.train import Progress
 from guided.nets import ResidualMLP
 from guided.nets.stacked import StackedMLP
-from guided.rng import Rng
+from guided.rng import Rng, initial_weights, stream_seed
 from guided.train import TrainConfig
 
 BETA_MIN, BETA_MAX = 0.1, 10.0
@@ -49,7 +49,7 @@ class DiffusionQLConfig:
     levels: int = 5
     """Steps of the chain, T."""
     candidates: int = 10
-    """Draws of which the best acts."""
+    """Draws of which the best acts; the comparison tries its own values instead."""
     tau: float = 0.005
     """Share of the new weights that slow copies take in a step."""
     width: int = 128
@@ -64,6 +64,18 @@ class DiffusionQLConfig:
     """The optimisation."""
     seed: int = 0
     """Of the initial weights."""
+
+    def __post_init__(self) -> None:
+        if min(self.levels, self.candidates, self.width, self.depth) < 1:
+            raise ValueError(
+                f"Diffusion-QL needs levels, candidates, width and depth of at least 1, got "
+                f"{self.levels}, {self.candidates}, {self.width} and {self.depth}"
+            )
+        if self.eta < 0 or not 0 < self.tau <= 1:
+            raise ValueError(
+                f"Diffusion-QL needs eta >= 0 and tau in (0, 1], got {self.eta} and {self.tau}"
+            )
+        check_hidden(self.hidden)
 
 
 class Chain(nn.Module):
@@ -161,7 +173,7 @@ def train(
 ) -> Generator[Progress, None, NetPolicy]:
     """Train, and return a policy whose setting is the number of draws of which the best acts."""
     transitions = Transitions(data, config.bootstrap)
-    with initial_weights(config.seed):
+    with initial_weights(stream_seed(config.seed)):
         model = DiffusionQL(*transitions.sizes, config)
     yield from fit("diffusion_ql", model, transitions, config.loop, folder)
     return NetPolicy(model.choose, data, float(config.candidates), transitions.normaliser)

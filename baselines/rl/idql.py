@@ -22,12 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from baselines.rl.transitions import Bootstrap, Transitions, fit, initial_weights, short
+from baselines.rl.nets import check_hidden
+from baselines.rl.transitions import Bootstrap, Transitions, fit, short
 from domains.rl.critics.critic import Critic, CriticConfig
 from domains.rl.data.offline import OfflineData
 from domains.rl.networks import Networks
 from domains.rl.policy import DiffusionPolicy, Sampling
 from domains.rl.train import PolicyTraining, Progress, Run
+from guided.rng import initial_weights, stream_seed
 from guided.train import TrainConfig
 
 
@@ -36,7 +38,7 @@ class IDQLConfig:
     """How to train."""
 
     candidates: int = 16
-    """Draws of which the best acts, N."""
+    """Draws of which the best acts, N; the comparison tries its own values instead."""
     steps: int = 15
     """Network calls of a draw."""
     expectile: float = 0.9
@@ -51,6 +53,28 @@ class IDQLConfig:
     """The optimisation of the critic."""
     seed: int = 0
     """Of the initial weights."""
+
+    def __post_init__(self) -> None:
+        if min(self.candidates, self.steps) < 1:
+            raise ValueError(
+                f"IDQL needs candidates >= 1 and steps >= 1, got {self.candidates} and {self.steps}"
+            )
+        check_hidden(self.hidden)
+        _ = self.rule  # which checks the rest
+
+    @property
+    def rule(self) -> CriticConfig:
+        """How the critic learns."""
+        own = self.bootstrap
+        return CriticConfig(
+            "expectile",
+            gamma=own.gamma,
+            n_step=own.n_step,
+            warm_up=own.warm_up,
+            expectile=self.expectile,
+            tau=self.tau,
+            hidden=self.hidden,
+        )
 
 
 def train(
@@ -72,12 +96,9 @@ def train(
         if run is None:
             run = Run(data, PolicyTraining(seed=config.seed), Path(place))
             yield from run.train_behaviour()
-        rule = CriticConfig(
-            "expectile", expectile=config.expectile, tau=config.tau, hidden=config.hidden
-        )
         transitions = Transitions(data, config.bootstrap)
-        with initial_weights(config.seed):
-            critic = Critic(*transitions.sizes, rule)
+        with initial_weights(stream_seed(config.seed)):
+            critic = Critic(*transitions.sizes, config.rule)
         yield from fit("idql", critic, transitions, config.loop, folder and folder / "idql")
     networks = Networks(run.behaviour, run.normaliser, critic, model=run.config.model)
     sampling = Sampling(config.steps, scale=0.0, candidates=config.candidates)

@@ -25,12 +25,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baselines.rl.nets import GaussianActor, follow, slow_copy
+from baselines.rl.nets import GaussianActor, check_hidden, follow, slow_copy
 from baselines.rl.policy import NetPolicy, gaussian
-from baselines.rl.transitions import Bootstrap, Transitions, fit, initial_weights, short
+from baselines.rl.transitions import Bootstrap, Transitions, fit, short
 from domains.rl.data.offline import OfflineData
 from domains.rl.train import Progress
 from guided.nets.stacked import StackedMLP
+from guided.rng import initial_weights, stream_seed
 from guided.train import TrainConfig
 
 MOST_WEIGHT = 100.0
@@ -57,6 +58,18 @@ class IQLConfig:
     """The optimisation."""
     seed: int = 0
     """Of the initial weights."""
+
+    def __post_init__(self) -> None:
+        if not (0.5 <= self.expectile < 1 and 0 < self.tau <= 1):
+            raise ValueError(
+                f"IQL needs expectile in [0.5, 1) and tau in (0, 1], got {self.expectile} and "
+                f"{self.tau}"
+            )
+        if self.beta < 0 or (self.unit is not None and not self.unit > 0):
+            raise ValueError(
+                f"IQL needs beta >= 0 and a unit above 0 or None, got {self.beta} and {self.unit}"
+            )
+        check_hidden(self.hidden)
 
 
 class IQL(nn.Module):
@@ -108,7 +121,7 @@ def train(
 ) -> Generator[Progress, None, NetPolicy]:
     """Train, and return a policy whose setting is the share of the noise it acts with."""
     transitions = Transitions(data, config.bootstrap)
-    with initial_weights(config.seed):
+    with initial_weights(stream_seed(config.seed)):
         model = IQL(*transitions.sizes, config)
     yield from fit("iql", model, transitions, config.loop, folder)
     return NetPolicy(gaussian(model.actor), data, 0.0, transitions.normaliser)

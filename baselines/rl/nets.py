@@ -52,6 +52,19 @@ class GaussianActor(TanhActor):
         return torch.distributions.Normal(self(states), self.std).log_prob(actions).sum(1)
 
 
+def check_hidden(hidden: Sequence[int]) -> None:
+    """Raise unless there is a hidden layer, and all have a width.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    if not hidden or min(hidden) < 1:
+        raise ValueError(
+            f"networks need at least one hidden layer of a width above 0, got hidden = "
+            f"{tuple(hidden)}"
+        )
+
+
 def slow_copy(module: Module) -> Module:
     """Return a copy that no gradient moves."""
     return copy.deepcopy(module).requires_grad_(False)

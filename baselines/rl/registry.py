@@ -19,7 +19,7 @@ class Knob:
     """A number that may be chosen after training, on episodes of their own.
 
     Args:
-        name: of it.
+        name: of it; also of the field of the configuration that it replaces, where there is one.
         values: to choose from; one alone is no choice.
         tuned: maps a policy and a value to the policy with that value.
     """
@@ -39,6 +39,8 @@ class Baseline:
         fit: maps (data, config, folder) to a generator of progress that returns the policy.
         knob: what is chosen after training; None = nothing.
         shares: whether ``fit`` also takes the run whose behaviour model it uses.
+        sampling: fields of the configuration that only the drawing of actions depends on, beside
+            the one that the knob sets.
     """
 
     title: str
@@ -46,6 +48,7 @@ class Baseline:
     fit: Train
     knob: Knob | None = None
     shares: bool = False
+    sampling: tuple[str, ...] = ()
 
     def train(
         self, data: OfflineData, config: Any, folder: Path | None, behaviour: Run | None = None
@@ -76,7 +79,12 @@ BASELINES: dict[str, Baseline] = {
         Knob("candidates", (1, 10), _tuned),
     ),
     "idql": Baseline(
-        "IDQL", idql.IDQLConfig, idql.train, Knob("candidates", (4, 16), _candidates), shares=True
+        "IDQL",
+        idql.IDQLConfig,
+        idql.train,
+        Knob("candidates", (4, 16), _candidates),
+        shares=True,
+        sampling=("steps",),
     ),
     "sfbc": Baseline(
         "SfBC",
@@ -84,5 +92,6 @@ BASELINES: dict[str, Baseline] = {
         sfbc.train,
         Knob("beta", (1, 3, 10, 30), sfbc.resampled),
         shares=True,
+        sampling=("candidates", "steps"),
     ),
 }

@@ -51,7 +51,8 @@ class SfBCConfig:
     candidates: int = 16
     """Draws of which one is drawn again, N."""
     beta: float = 10.0
-    """Inverse temperature, in units of one over the deviation of Q within a state."""
+    """Inverse temperature, in units of one over the deviation of Q within a state; the comparison
+    tries its own values instead."""
     steps: int = 15
     """Network calls of a draw."""
     critic: CriticConfig = field(default_factory=CriticConfig)
@@ -60,6 +61,13 @@ class SfBCConfig:
     """The optimisation of the critic."""
     seed: int = 0
     """Of the initial weights."""
+
+    def __post_init__(self) -> None:
+        if min(self.candidates, self.steps) < 1 or self.beta < 0:
+            raise ValueError(
+                f"SfBC needs candidates >= 1, steps >= 1 and beta >= 0, got {self.candidates}, "
+                f"{self.steps} and {self.beta}"
+            )
 
 
 class Resample(BestOfN):
@@ -84,8 +92,7 @@ class Resample(BestOfN):
         many, shape = repeat(cond, n), (n * len(x), *x.shape[1:])
         start = self.sampler.initial(shape, times, rng, x.dtype, x.device)
         x0 = self.sampler.sample(start, times, many, rng=rng)
-        # What the policy will cut off must not count.
-        return x0[choose(self.energy(x0.clamp(-1, 1), many), n, self.temperature, rng)]
+        return x0[choose(self.energy(x0, many), n, self.temperature, rng)]
 
 
 def resampled(policy: DiffusionPolicy, beta: float) -> DiffusionPolicy:
@@ -127,6 +134,8 @@ def train(
         how = replace(run.config, critic=config.critic, critic_loop=config.loop, seed=config.seed)
         critics = Run(data, how, Path(place) / "sfbc")
         yield from critics.train_critic(support)
+        # Sets the critic's spread, the unit of beta, which the rule "expectile" has no use for.
+        critics.contrast(support)
     networks = Networks(run.behaviour, run.normaliser, critics.critic, model=run.config.model)
     sampling = Sampling(config.steps, scale=0.0, candidates=config.candidates)
     policy = DiffusionPolicy(

@@ -31,7 +31,7 @@ def row(title: str, results: list[dict[str, Any]], limit: int) -> dict[str, Any]
     lengths, success = stacked(results, "lengths"), stacked(results, "success")
     assert returns is not None and discounted is not None and lengths is not None
     over: Any = "seeds" if len(results) > 1 else "episodes"
-    steps = None if success is None else np.where(success, lengths, limit)
+    steps = None if success is None else _to_goal(lengths, success, limit)
     cpu = [result["seconds"]["cpu"] for result in results if "seconds" in result]
     return {
         "policy": title,
@@ -45,6 +45,13 @@ def row(title: str, results: list[dict[str, Any]], limit: int) -> dict[str, Any]
         "seeds": len(results),
         "episodes": returns.shape[1],
     }
+
+
+def _to_goal(lengths: np.ndarray, success: np.ndarray, limit: int) -> np.ndarray | None:
+    """Return the steps to the goal; None where no success ended its episode, so nobody knows."""
+    if success.any() and (lengths[success] == limit).all():
+        return None
+    return np.where(success, lengths, limit)
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:

@@ -23,13 +23,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baselines.rl.nets import TanhActor, follow, held, slow_copy
+from baselines.rl.nets import TanhActor, check_hidden, follow, held, slow_copy
 from baselines.rl.policy import NetPolicy
-from baselines.rl.transitions import Bootstrap, Transitions, fit, initial_weights, short
+from baselines.rl.transitions import Bootstrap, Transitions, fit, short
 from domains.rl.data.offline import OfflineData
 from domains.rl.train import Progress
 from guided.nets.stacked import StackedMLP
-from guided.rng import Rng
+from guided.rng import Rng, initial_weights, stream_seed
 from guided.train import TrainConfig
 
 
@@ -55,6 +55,18 @@ class TD3BCConfig:
     """The optimisation."""
     seed: int = 0
     """Of the initial weights."""
+
+    def __post_init__(self) -> None:
+        if self.delay < 1 or not 0 < self.tau <= 1:
+            raise ValueError(
+                f"TD3+BC needs delay >= 1 and tau in (0, 1], got {self.delay} and {self.tau}"
+            )
+        if min(self.alpha, self.noise, self.noise_clip) < 0:
+            raise ValueError(
+                f"TD3+BC needs alpha, noise and noise_clip of at least 0, got {self.alpha}, "
+                f"{self.noise} and {self.noise_clip}"
+            )
+        check_hidden(self.hidden)
 
 
 class TD3BC(nn.Module):
@@ -99,7 +111,7 @@ def train(
 ) -> Generator[Progress, None, NetPolicy]:
     """Train, and return a policy; there is nothing to set after training."""
     transitions = Transitions(data, config.bootstrap)
-    with initial_weights(config.seed):
+    with initial_weights(stream_seed(config.seed)):
         model = TD3BC(*transitions.sizes, config)
     yield from fit("td3_bc", model, transitions, config.loop, folder)
     return NetPolicy(lambda s, _, __: model.actor(s), data, 0.0, transitions.normaliser)

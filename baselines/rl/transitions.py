@@ -13,7 +13,6 @@ algorithms here were published with.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from domains.rl.critics.targets import targets
 from domains.rl.data.normalise import Normaliser
 from domains.rl.data.offline import OfflineData
 from domains.rl.train import Progress
-from guided.rng import stream_seed
 from guided.train import Batch, TrainConfig, train
 
 
@@ -39,6 +37,13 @@ class Bootstrap:
     """Rewards summed before the value of the state reached takes over."""
     warm_up: float = 0.0
     """Share of the training on Monte-Carlo returns before that."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gamma <= 1 or self.n_step < 1 or not 0 <= self.warm_up <= 1:
+            raise ValueError(
+                f"targets need gamma in (0, 1], n_step >= 1 and warm_up in [0, 1], got "
+                f"{self.gamma}, {self.n_step} and {self.warm_up}"
+            )
 
 
 def short(steps: int) -> TrainConfig:
@@ -114,11 +119,3 @@ def fit(
     for state in train(module, data.batches(loop), loop, folder):
         yield Progress(stage, state.step, loop.steps, state.loss)
     module.eval().requires_grad_(False)
-
-
-@contextmanager
-def initial_weights(seed: int) -> Iterator[None]:
-    """Let modules built inside draw their weights from a seed, and leave no trace outside."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(seed))
-        yield

@@ -19,7 +19,10 @@ Stack = Callable[["DiffusionPolicy"], Sampler | BestOfN]
 
 
 class CriticEnergy(Energy):
-    """E = -Q of scaled actions (B, A), for a cond with the entry ``state`` (B, S)."""
+    """E = -Q of scaled actions (B, A), for a cond with the entry ``state`` (B, S).
+
+    What is beyond [-1, 1] is cut off, as in the action that the environment gets.
+    """
 
     differentiable = True
 
@@ -28,7 +31,7 @@ class CriticEnergy(Energy):
 
     def __call__(self, x0: Tensor, cond: Any = None) -> Tensor:
         """Return -Q(s, a), shape (B,)."""
-        return -self.critic.q(cond["state"], x0)
+        return -self.critic.q(cond["state"], x0.clamp(-1, 1))
 
 
 def standard_stack(

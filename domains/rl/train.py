@@ -24,7 +24,7 @@ from guided.denoiser import NetDenoiser
 from guided.guidance.denoise.cep import Target, cep_loss
 from guided.hoist import HoistedDenoiser
 from guided.resume import claim
-from guided.rng import Rng, stream_seed
+from guided.rng import Rng, initial_weights, stream_seed
 from guided.samplers import DPMpp2M
 from guided.train import TrainConfig, TrainState, train
 
@@ -108,8 +108,7 @@ class Run:
             data.at,
         )
         sizes = data.states.shape[1], data.actions.shape[1]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream_seed(config.seed))
+        with initial_weights(stream_seed(config.seed)):
             self.behaviour = behaviour(config.model, *sizes)
             self.critic = Critic(*sizes, config.critic)
             self.energy = energy(config.model, *sizes)
@@ -139,17 +138,19 @@ class Run:
         Raises:
             CheckpointError: if the folder holds a run of other data or settings.
         """
-        self._claim_folder()
+        self.claim()
         yield from self.train_behaviour()
         support = yield from self.draw_support()
         yield from self.train_critic(support)
         yield from self.train_energy(support)
 
-    def _claim_folder(self) -> None:
-        """Refuse a folder of another run, whose finished stages would be taken for this one's."""
-        data = self.data
-        own = {"data": data.name, "steps": len(data), "rewards": data.rewards.double().sum().item()}
-        claim(self.folder / "training.json", {**own, **asdict(self.config)})
+    def claim(self) -> None:
+        """Refuse a folder of another run, whose finished stages would be taken for this one's.
+
+        Raises:
+            CheckpointError: if the folder holds a run of other data or settings.
+        """
+        claim(self.folder / "training.json", {**identity(self.data), **asdict(self.config)})
 
     def train_behaviour(self) -> Iterator[Progress]:
         """Fit the denoiser to the data's actions."""
@@ -235,6 +236,12 @@ class Run:
         assert state is not None
         module.load_state_dict(state.ema)
         module.eval()
+
+
+def identity(data: OfflineData) -> dict[str, Any]:
+    """Return what tells data from other data of the same name, as JSON can hold it."""
+    rewards = data.rewards.double().sum().item()
+    return {"data": data.name, "steps": len(data), "rewards": rewards}
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from guided.exact import Mixture, QuadraticEnergy, gaussian
 from guided.guidance import ClassifierGuidance, EnergyNet, NoisyEnergy, cep_loss
 from guided.guidance.denoise.cep import Target
 from guided.nets import ScalarMLP
-from guided.rng import Rng, stream_seed
+from guided.rng import Rng, initial_weights, stream_seed
 from guided.samplers import DPMpp2M
 from guided.schedule import Level, Schedule, VPLinear
 from guided.train import TrainConfig, train
@@ -143,8 +143,7 @@ def moments(tilt: Tilt, energy: NoisyEnergy, times: list[float], n: int) -> tupl
 def untrained(tilt: Tilt, schedule: Schedule, seed: int) -> EnergyNet:
     """Return a small energy net for samples of the tilt's prior."""
     (size,) = tilt.prior.shape
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with initial_weights(seed):
         return EnergyNet(ScalarMLP(size, width=64, depth=3), schedule)
 
 

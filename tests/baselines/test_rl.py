@@ -1,5 +1,6 @@
 """Every offline RL baseline on a bandit whose values are known, and the contracts they share."""
 
+import re
 from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
@@ -7,13 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from baselines.rl.bc import BCConfig
 from baselines.rl.diffusion_ql import Chain, DiffusionQL, DiffusionQLConfig
+from baselines.rl.idql import IDQLConfig
 from baselines.rl.iql import IQL, IQLConfig
 from baselines.rl.registry import BASELINES
+from baselines.rl.sfbc import SfBCConfig, resampled
 from baselines.rl.td3_bc import TD3BC, TD3BCConfig
 from baselines.rl.transitions import Bootstrap, Transitions
+from domains.rl.critics.critic import CriticConfig
 from domains.rl.data.offline import OfflineData
 from domains.rl.model import ModelConfig
+from domains.rl.stack import CriticEnergy
 from domains.rl.train import PolicyTraining, Run
 from guided.rng import Rng
 from guided.train import TrainConfig
@@ -163,6 +169,69 @@ def test_a_resumed_run_ends_in_the_same_bits(name, data, tmp_path):
     resumed, last = finished(baseline.train(data, config, tmp_path / "cut"))
     assert last.done == last.of == 9
     np.testing.assert_array_equal(acted(whole), acted(resumed))
+
+
+def test_beta_counts_with_either_rule_of_the_critic(data, behaviour, tmp_path):
+    config = small(SfBCConfig(critic=CriticConfig("expectile")))
+    policy, _ = finished(BASELINES["sfbc"].train(data, config, tmp_path, behaviour))
+    low, high = (acted(resampled(policy, beta)).mean() for beta in (0.0, 30.0))
+    assert abs(low) < 0.15
+    assert high > 0.35
+
+
+def test_draws_are_judged_by_what_the_environment_gets():
+    """Beyond the bounds, where no action is, this critic is at its best."""
+
+    class Far(torch.nn.Module):
+        def q(self, states, actions):
+            return torch.where(actions[:, 0].abs() > 1, 100.0, -actions[:, 0])
+
+    energy = CriticEnergy(Far())
+    cond = {"state": torch.zeros(3, 2)}
+    found = energy(torch.tensor([[-1.5], [0.5], [2.0]]), cond)
+    assert found.tolist() == [-1.0, 0.5, 1.0]
+
+
+def test_idql_acts_with_the_discount_it_learned_with(data, behaviour, tmp_path):
+    own = Bootstrap(gamma=0.5, n_step=3, warm_up=0.25)
+    config = small(IDQLConfig(bootstrap=own), 4)
+    policy, _ = finished(BASELINES["idql"].train(data, config, tmp_path, behaviour))
+    assert policy.discount == 0.5
+    learned = policy.networks.critic.config
+    assert (learned.n_step, learned.warm_up) == (3, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("config", "wrong"),
+    [
+        (Bootstrap, {"gamma": 0.0}),
+        (Bootstrap, {"n_step": 0}),
+        (Bootstrap, {"warm_up": 1.5}),
+        (TD3BCConfig, {"delay": 0}),
+        (TD3BCConfig, {"tau": 0.0}),
+        (TD3BCConfig, {"noise": -1.0}),
+        (IQLConfig, {"expectile": 1.0}),
+        (IQLConfig, {"tau": 2.0}),
+        (IQLConfig, {"unit": 0.0}),
+        (DiffusionQLConfig, {"levels": 0}),
+        (DiffusionQLConfig, {"depth": 0}),
+        (DiffusionQLConfig, {"tau": 0.0}),
+        (IDQLConfig, {"candidates": 0}),
+        (IDQLConfig, {"expectile": 0.2}),
+        (SfBCConfig, {"beta": -1.0}),
+        (SfBCConfig, {"candidates": 0}),
+        *[
+            (config, {"hidden": hidden})
+            for config in (BCConfig, TD3BCConfig, IQLConfig, DiffusionQLConfig, IDQLConfig)
+            for hidden in ((), (8, 0))
+        ],
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else str(value),
+)
+def test_numbers_out_of_range_are_told_at_once(config, wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"need.* {name}.* got .*{re.escape(str(value))}"):
+        config(**wrong)
 
 
 def batch_of(data: OfflineData) -> tuple[Tensor, dict]:

@@ -256,8 +256,9 @@ def test_cep_prints_three_tables_and_keeps_all_figures(tmp_path, capsys) -> None
     assert [(fit["K"], fit["contrast"]) for fit in fits] == [
         (K, contrast) for K in (2, 4, 16, 64) for contrast in ("self", "raw")
     ]
-    raw = fits[1]
-    assert abs(raw["slope"] - exact["slope"]) < 5 * raw["slope_error"] + 0.05
+    off = {(fit["contrast"], fit["K"]): fit["slope"] - exact["slope"] for fit in fits}
+    # The slope is -0.19; the contrast of the source is biased at so few samples.
+    assert abs(off["raw", 2]) < 0.06 < abs(off["self", 2])
     assert all(f"{fit['intercept']:.4f}" in printed for fit in fits)
     assert {(r["tilt"], r["steps"], r["grid"]) for r in figures["samples"]} == {
         (tilt, steps, grid)

@@ -1,10 +1,10 @@
-"""Streams of selected samples: shared with the whole, and each as if alone."""
+"""Streams of selected samples: shared with the whole, and each as if alone; initial weights."""
 
 import numpy as np
 import pytest
 import torch
 
-from guided.rng import Rng
+from guided.rng import Rng, initial_weights
 
 
 def test_taken_streams_are_shared_and_each_goes_on_as_if_alone():
@@ -33,3 +33,14 @@ def test_a_wrapped_generator_can_be_taken():
 def test_streams_that_are_not_there_are_refused(index):
     with pytest.raises(ValueError, match="of 4; give at least one of 0"):
         Rng.per_sample(0, 4).take(index)
+
+
+def test_initial_weights_follow_their_seed_and_leave_no_trace():
+    before = torch.random.get_rng_state()
+    weights = []
+    for seed in (5, 5, 6):
+        with initial_weights(seed):
+            weights.append(torch.nn.Linear(3, 3).weight)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -176,6 +176,14 @@ def test_the_contrast_moves_the_weights_of_an_exact_score(target: str, tmp_path:
         assert mode_error(sampled(model, 4000, 40, Rng(0)), beta) < 0.05
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("depth", 0), ("width", 0), ("pool", 0), ("t_min", 1.0), ("candidates", 1)]
+)
+def test_networks_that_cannot_be_are_told_at_once(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"bandits need .*{name}.* got .*{value}"):
+        BanditTraining(**{name: value})
+
+
 def run(folder: Path, *more: str) -> list[dict]:
     """Run the command as small as it gets; return the rows that it wrote."""
     places = ["--out", str(folder / "run"), "--json", str(folder / "found.json")]
@@ -185,7 +193,9 @@ def run(folder: Path, *more: str) -> list[dict]:
 
 def test_the_command_prints_writes_and_resumes(tmp_path: Path, capsys) -> None:
     options = ["--sets", "moons", "8gaussians", "--seeds", "0", "1", "--betas", "1", "4"]
+    state = torch.random.get_rng_state()
     rows = run(tmp_path, *options)
+    assert torch.equal(torch.random.get_rng_state(), state)
     printed = capsys.readouterr().out
     assert "cep against emse: " in printed and "8gaussians: energy distance" in printed
     assert len(rows) == 2 * 2 * (1 + len(METHODS))
@@ -237,7 +247,7 @@ def test_mistakes_are_one_sentence(arguments: list[str], message: str, tmp_path:
 def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     one = ["--sets", "moons", "--seeds", "0", "--betas"]
     run(tmp_path, *one, "1")
-    with pytest.raises(ValueError, match="holds bandits of other settings"):
+    with pytest.raises(ValueError, match="another configuration"):
         run(tmp_path, *one, "2")
 
 

@@ -22,7 +22,7 @@ from domains.rl.bandits.train import (
 )
 from domains.rl.bandits.truth import resampled
 from guided.guidance import EnergyNet
-from guided.rng import Rng, stream_seed
+from guided.rng import Rng, initial_weights, stream_seed
 from guided.train import TrainState
 
 EXACT, TRUTH = "exact", "truth"
@@ -90,15 +90,15 @@ def trained(
     config, betas = settings.training, settings.betas
     logged = SETS[name](config.pool, Rng(_stream(name, seed, 0)))
     number = _stream(name, seed, 1)
-    torch.manual_seed(number)  # initial weights have no other source
-    score = build_score(config)
+    with initial_weights(number):
+        score = build_score(config)
     for state in train_score(score, logged, config, number, folder / "score"):
         report("score", state)
     _freeze(score, state)
     energies: dict[str, EnergyNet] = {}
     for learner in LEARNERS:
-        torch.manual_seed(number)
-        energy = build_energy(config, 1 if learner == "mse" else len(betas))
+        with initial_weights(number):
+            energy = build_energy(config, 1 if learner == "mse" else len(betas))
         for state in train_energy(energy, learner, logged, betas, config, number, folder / learner):
             report(learner, state)
         _freeze(energy, state)

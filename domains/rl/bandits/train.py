@@ -52,6 +52,18 @@ class BanditTraining:
     pool: int = 1_000_000
     """Logged actions of a bandit."""
 
+    def __post_init__(self) -> None:
+        if min(self.width, self.depth, self.score_batch, self.groups, self.pool) < 1:
+            raise ValueError(
+                f"bandits need width, depth, score_batch, groups and pool of at least 1, got "
+                f"{self.width}, {self.depth}, {self.score_batch}, {self.groups} and {self.pool}"
+            )
+        if self.candidates < 2 or not 0 < self.t_min < 1:
+            raise ValueError(
+                f"bandits need at least 2 candidates (to contrast) and t_min in (0, 1), got "
+                f"{self.candidates} and {self.t_min}"
+            )
+
     def loop(self, steps: int, batch: int, lr: float, seed: int) -> TrainConfig:
         """Return the optimisation of one network."""
         warmup = min(100, steps)

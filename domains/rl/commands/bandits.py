@@ -1,6 +1,5 @@
 """bandits: exact guidance and its rivals on six bandits whose target can be drawn."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from domains.rl.bandits.sets import SETS
 from domains.rl.bandits.tables import Row, lines, summary, verdict
 from domains.rl.bandits.train import LEARNERS
 from guided.results import require_writable, versions, write_json
+from guided.resume import claim
 from guided.rng import Rng
 from guided.train import TrainState
 
@@ -73,7 +73,7 @@ class Bandits:
         require_writable(self.json, self.figure, pictures, self.out / "options.json")
         if self.threads:
             torch.set_num_threads(self.threads)
-        _keep_options(self.out / "options.json", settings)
+        claim(self.out / "options.json", asdict(settings))
         rows: list[Row] = []
         first: dict[str, Found] = {}
         for name in self.sets:
@@ -154,18 +154,6 @@ def _quick(settings: BanditSettings) -> BanditSettings:
         candidates=8, pool=20_000,
     )  # fmt: skip
     return replace(settings, samples=50, solver_steps=5, training=few)
-
-
-def _keep_options(path: Path, settings: BanditSettings) -> None:
-    """Write the settings of a folder, or refuse one of others."""
-    mine = json.loads(json.dumps(asdict(settings)))
-    if not path.exists():
-        path.write_text(json.dumps(mine, indent=2) + "\n")
-    elif json.loads(path.read_text()) != mine:
-        raise ValueError(
-            f"{path.parent} holds bandits of other settings (see {path.name} there); use another "
-            f"folder, or delete it to start again"
-        )
 
 
 def _draw_one(

@@ -4,6 +4,18 @@ For the target :math:`p_0 \propto q_0 e^{-E}` the score of the noised target is 
 gradient of :math:`f(x_t, t) = \log E_q[e^{-E(x_0)} | x_t]`, up to a constant in (t, cond). An
 energy network f learns it from samples of q and their energies. Rivals that are often used in its
 place are options of the same loss, and are exact only for a linear energy.
+
+========  ==================================================================================
+target    loss, and what minimises it
+========  ==================================================================================
+``self``  :math:`-\sum_i w_i \log \mathrm{softmax}_i f`, w the softmax of -E over the K
+          samples: the code of the source; biased at small K
+``raw``   the same with :math:`w_i = e^{-E_i - c} / K`: exact for every K >= 2
+``mse``   regression of f on -E: its minimiser is the mean of -E given x_t, not f
+``emse``  regression of exp f on :math:`e^{-E - c}`: exact, but blind where that is small
+========  ==================================================================================
+
+c is the log of the mean of exp(-E) over earlier batches.
 """
 
 import math
@@ -64,19 +76,9 @@ def cep_loss(
 ) -> Tensor:
     r"""Return the loss of the energy net for each condition, at one time t shared by its samples.
 
-    ========  ==================================================================================
-    target    loss, and what minimises it
-    ========  ==================================================================================
-    ``self``  :math:`-\sum_i w_i \log \mathrm{softmax}_i f`, w the softmax of -E over the K
-              samples: the code of the source; biased at small K
-    ``raw``   the same with :math:`w_i = e^{-E_i - c} / K`: exact for every K >= 2
-    ``mse``   regression of f on -E: its minimiser is the mean of -E given x_t, not f
-    ``emse``  regression of exp f on :math:`e^{-E - c}`: exact, but blind where that is small
-    ========  ==================================================================================
-
-    c is the log of the mean of exp(-E) over earlier batches. A condition whose energies lie above
-    those of others weighs less; subtract what is common to a condition first, but not what these
-    samples themselves tell of it, or ``raw`` turns into ``self``.
+    The targets are listed at the top of this module. A condition whose energies lie above those of
+    others weighs less; subtract what is common to a condition first, but not what these samples
+    themselves tell of it, or ``raw`` turns into ``self``.
 
     Args:
         model: the energy net; ``raw`` and ``emse`` in training mode update its normaliser.
@@ -84,7 +86,7 @@ def cep_loss(
         energies: E of each, (B, K), the temperature included.
         cond: conditions with leading axis B, or None.
         rng: draws times and noise.
-        target: which of the above.
+        target: which of these.
         t_min: the least time.
 
     Returns:
