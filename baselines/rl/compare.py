@@ -112,7 +112,10 @@ class Compare:
         for seed in self.seeds:
             for contestant in who:
                 results[contestant.name].append(_settled(contest, contestant, seed))
-        rows = [row(c.title, results[c.name], limit) for c in who]
+        ours = results.get("cep")
+        rows = [
+            row(c.title, results[c.name], limit, None if c.name == "cep" else ours) for c in who
+        ]
         good = controller_of(data.name)
         if good is not None:
             with _Bar("controller: test") as bar:
@@ -213,7 +216,7 @@ class _Bar:
     """A progress bar that tells training and episodes."""
 
     def __init__(self, title: str) -> None:
-        self.title = title
+        self.title, self.shown = title, ""
 
     def __enter__(self) -> "_Bar":
         self.bar = tqdm(desc=self.title)
@@ -231,7 +234,8 @@ class _Bar:
         self._to(f"{self.title}: episodes", progress.finished, progress.episodes)
 
     def _to(self, title: str, done: int, total: int) -> None:
-        if self.bar.desc != f"{title}: " or done < self.bar.n:
+        if title != self.shown or done < self.bar.n:
+            self.shown = title
             self.bar.reset(total)
             self.bar.set_description(title, refresh=False)
         self.bar.update(done - self.bar.n)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from baselines.rl.contest import stacked
-from domains.rl.statistics import bootstrap, iqm, mean, success_rate
+from domains.rl.statistics import bootstrap, difference, iqm, mean, success_rate
 
 HEAD = (
     "policy",
@@ -15,23 +15,29 @@ HEAD = (
     "return (IQM)",
     "discounted return",
     "steps to the goal",
+    "more than CEP",
     "training (s)",
 )
 
 
-def row(title: str, results: list[dict[str, Any]], limit: int) -> dict[str, Any]:
+def row(
+    title: str, results: list[dict[str, Any]], limit: int, cep: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """Return the figures of a method.
 
     Args:
         title: its name.
         results: one of each seed.
         limit: steps after which an episode is cut; what a failure counts as steps to the goal.
+        cep: results of CEP for the same seeds, which this method's steps are compared with on the
+            same episodes; None = not compared.
     """
     returns, discounted = stacked(results, "returns"), stacked(results, "discounted")
-    lengths, success = stacked(results, "lengths"), stacked(results, "success")
-    assert returns is not None and discounted is not None and lengths is not None
+    success, steps = stacked(results, "success"), _to_goal(results, limit)
+    assert returns is not None and discounted is not None
     over: Any = "seeds" if len(results) > 1 else "episodes"
-    steps = None if success is None else _to_goal(lengths, success, limit)
+    others = None if cep is None else _to_goal(cep, limit)
+    more = None if steps is None or others is None else difference(steps, others, over=over)
     cpu = [result["seconds"]["cpu"] for result in results if "seconds" in result]
     return {
         "policy": title,
@@ -41,14 +47,18 @@ def row(title: str, results: list[dict[str, Any]], limit: int) -> dict[str, Any]
         "iqm": vars(bootstrap(iqm, returns, over=over)),
         "discounted": vars(bootstrap(mean, discounted, over=over)),
         "steps": None if steps is None else vars(bootstrap(mean, steps, over=over)),
+        "more": None if more is None else vars(more),
         "cpu_seconds": float(np.mean(cpu)) if cpu else None,
         "seeds": len(results),
         "episodes": returns.shape[1],
     }
 
 
-def _to_goal(lengths: np.ndarray, success: np.ndarray, limit: int) -> np.ndarray | None:
+def _to_goal(results: list[dict[str, Any]], limit: int) -> np.ndarray | None:
     """Return the steps to the goal; None where no success ended its episode, so nobody knows."""
+    lengths, success = stacked(results, "lengths"), stacked(results, "success")
+    if lengths is None or success is None:
+        return None
     if success.any() and (lengths[success] == limit).all():
         return None
     return np.where(success, lengths, limit)
@@ -65,6 +75,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
             _span(own["iqm"], 3),
             _span(own["discounted"], 3),
             _span(own["steps"], 1),
+            _span(own["more"], 1),
         ]
         lines.append([own["policy"], setting, *spans, cpu])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

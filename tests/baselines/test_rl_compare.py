@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import gymnasium as gym
 import minari
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.rl import compare
 from baselines.rl.clock import Clock
 from baselines.rl.compare import main
 from baselines.rl.contest import played_in, with_seed
@@ -35,8 +37,13 @@ def pendulum(tmp_path, monkeypatch) -> str:
     return "guided/pendulum-mixed-v0"
 
 
-def test_the_comparison_runs_resumes_and_keeps_its_choices(pendulum, tmp_path, capsys) -> None:
+@pytest.mark.parametrize("bars", [True, False])
+def test_the_comparison_runs_resumes_and_keeps_its_choices(
+    pendulum, tmp_path, capsys, monkeypatch, bars
+) -> None:
     threads, path = torch.get_num_threads(), tmp_path / "new" / "found.json"
+    if not bars:
+        monkeypatch.setattr(compare, "tqdm", partial(compare.tqdm, disable=True))
     call = [pendulum, "--quick", "--seeds", "0", "1", "--scales", "0", "2", "--json", str(path)]
     call += ["--out", str(tmp_path / "out"), "--methods", "behaviour", "cep", "td3_bc", "sfbc"]
     main(call)
@@ -156,6 +163,15 @@ def test_a_row_counts_failures_as_the_limit() -> None:
     assert own["steps"]["value"] == pytest.approx((10 + 50 + 20 + 30) / 4)
     assert own["success"]["value"] == 0.75
     assert "| x | n 4 | 0.750 (" in markdown([own])
+
+
+def test_a_row_is_compared_with_cep_on_the_same_episodes() -> None:
+    """Episodes differ by far more than methods; only in pairs can that be told."""
+    lengths = [10, 200, 35, 90]
+    cep = [result(lengths, [True] * 4)] * 2
+    more = row("x", [result([n + 3 for n in lengths], [True] * 4)] * 2, 300, cep)["more"]
+    assert more == {"value": 3.0, "low": 3.0, "high": 3.0}
+    assert row("x", cep, 300)["more"] is None
 
 
 def test_a_row_of_a_task_that_goes_on_after_success_has_no_steps_to_the_goal() -> None:
