@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from domains.rl.colours import colours
 from guided.figures import INK, WIDTH, Path, new_figure, save
 
-PER_ROW = 4  # panels
+PER_ROW = 3  # panels
 MANY_PATHS = 12  # more than these are drawn thin
 RIM = 0.4  # how much of the outermost walls is shown, in cells
 RADIUS = 0.45  # of a goal, as in gymnasium-robotics
