@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+from copy import copy
 from dataclasses import replace
 from functools import partial
 
@@ -244,7 +245,7 @@ def test_stages_of_a_folder_that_is_shared_count_where_they_are_built_on(tmp_pat
 def test_data_of_an_environment_without_a_limit_are_refused(pendulum) -> None:
     data = load_data(pendulum)
     assert played_in(data) == (data.environment, 8)
-    endless = gym.spec("Pendulum-v1")
+    endless = copy(gym.spec("Pendulum-v1"))  # the registry's own must keep its limit
     endless.max_episode_steps = None
     for environment, message in ((endless.to_json(), "no limit of steps"), (None, "does not tell")):
         with pytest.raises(ValueError, match=message):
