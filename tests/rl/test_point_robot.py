@@ -68,7 +68,9 @@ def test_the_observation_looks_from_the_heading() -> None:
     expected = [0.4, -2.2, 0.7, 1, 0, 1, 0, 1, np.hypot(0.8, 3.4), *second]
     np.testing.assert_allclose(seen, expected, atol=1e-6)
     turned = observe(np.array([0.4, -2.2, 0.7, np.pi / 2]))
-    np.testing.assert_allclose(turned[3:8], [0, 1, 1, 1, 0], atol=1e-6)
+    ahead, left = second[1], -second[0]
+    expected = [0, 1, 1, 1, 0, np.hypot(0.8, 3.4), ahead, left]
+    np.testing.assert_allclose(turned[3:], expected, atol=1e-6)
     assert seen.dtype == np.float32
     assert np.isfinite(observe(np.array([0.4, -1.2, 0.0, 1.0]))).all()  # on the centre
 

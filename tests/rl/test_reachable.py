@@ -71,6 +71,13 @@ def test_one_that_stands_or_is_outside_is_where_it_is(feasible: FeasibleValue) -
     np.testing.assert_allclose(feasible.value(states), margin(states), rtol=1e-12)
 
 
+def test_nothing_happens_after_the_box(feasible: FeasibleValue) -> None:
+    # Along the rim towards a hazard, and out with the next step, whatever the action.
+    leaving = np.array([[-2.0, 3.0, 2.0, 0.2]])
+    after = margin(step_states(leaving, np.zeros((1, 2))))
+    assert feasible.value(leaving) == pytest.approx(after, abs=0.01)
+
+
 def test_head_on_is_infeasible_and_far_away_is_not(feasible: FeasibleValue) -> None:
     south = np.pi / 2 * 3
     value = feasible.value(
