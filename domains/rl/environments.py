@@ -44,7 +44,7 @@ def make(which: str, **options: Any) -> Any:
 
 
 def register() -> Any:
-    """Register every environment of the installed packages; return the module ``gymnasium``.
+    """Register our environments and those of installed packages; return the module ``gymnasium``.
 
     Raises:
         ValueError: without Gymnasium.
@@ -55,6 +55,8 @@ def register() -> Any:
         raise ValueError(
             "environments need the package gymnasium; pip install 'guided[rl]'"
         ) from None
+    import domains.rl.safe  # noqa: F401  (importing registers)
+
     robotics()
     return gymnasium
 
