@@ -12,7 +12,7 @@ from domains.music.batches import ClipBatches
 from domains.music.data.corpus import Corpus
 from domains.music.model import ModelConfig, build, save_model
 from guided.checkpoint import Weights
-from guided.rng import Rng, stream_seed
+from guided.rng import Rng, initial_weights, stream_seed
 from guided.train import TrainConfig, TrainState, train
 
 
@@ -41,8 +41,8 @@ class MusicTraining:
 
 def run_training(corpus: Corpus, config: MusicTraining, folder: Path) -> Iterator[TrainState]:
     """Train in ``folder``, resuming what it holds; yields what :func:`guided.train.train` does."""
-    torch.manual_seed(stream_seed(config.loop.seed))
-    denoiser = build(config.model)
+    with initial_weights(stream_seed(config.loop.seed)):
+        denoiser = build(config.model)
     shares = (1 - config.chorale_share, config.chorale_share)
     batches = ClipBatches.of(
         corpus, config.model.codec, config.loop.batch, config.model.columns, shares=shares

@@ -35,7 +35,7 @@ from guided.guidance import EnKG
 from guided.nets import MLP
 from guided.operator import Operator
 from guided.results import require_writable, versions, write_json
-from guided.rng import Rng, stream_seed
+from guided.rng import Rng, initial_weights, stream_seed
 from guided.samplers import DDIM
 from guided.schedule import Level
 
@@ -103,8 +103,7 @@ class Ensemble:
             particles, hidden, rounds = min(particles, 64), (64,), 1
         given = problem(PROBLEM, self.seed)
         exact = given.prior.denoiser(SCHEDULE)
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
+        with initial_weights(self.seed):
             (size,) = given.prior.shape
             net = MLP(size, size, hidden).eval().requires_grad_(False)
         denoisers = {"exact": exact, "network": Priced(exact, net)}

@@ -27,7 +27,7 @@ from guided.bench import loops, report
 from guided.bench.timing import Stopwatch, interleave
 from guided.nets import MLP, Transformer
 from guided.results import require_writable, write_json
-from guided.rng import Rng
+from guided.rng import Rng, initial_weights
 
 PLAIN = "DDIM, eta 0"
 DIFFUSERS = "DDIM of diffusers"
@@ -130,8 +130,7 @@ class Speed:
 
 def measure(case: Case, seed: int) -> list[Row]:
     """Time the network alone, NetDenoiser and all loops of a case, in turn."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with initial_weights(seed):
         net = Stopwatch(case.net().eval().requires_grad_(False))
     x, steps = Rng(seed).normal(case.shape), case.steps
     runs = {"network alone": loops.alone(net, x, steps), "bare loop": loops.bare(net, x, steps)}

@@ -43,6 +43,9 @@ class FourierTime(nn.Module):
 class RandomFourier(nn.Module):
     r"""Maps x (B, dim) to :math:`[x, \sin 2\pi x W, \cos 2\pi x W]`, (B, dim + 2 waves), W fixed.
 
+    W is drawn when the module is built, as the weights of other modules are: build it under
+    :func:`guided.rng.initial_weights`. It is saved with them.
+
     A perceptron of x alone learns slow changes first, and jumps such as the two sides of a wall
     last or never; with waves beside x it learns them sooner. Too fast waves, and it learns the
     data by heart.

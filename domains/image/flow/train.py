@@ -12,7 +12,7 @@ from torch import Tensor
 from domains.image.flow.fields import FieldConfig, transformed
 from domains.image.flow.model import ModelConfig, build, save_model
 from guided.checkpoint import Weights
-from guided.rng import Rng, stream_seed
+from guided.rng import Rng, initial_weights, stream_seed
 from guided.train import TrainConfig, TrainState, train
 
 
@@ -46,8 +46,8 @@ def run_training(fields: Tensor, config: FlowTraining, folder: Path) -> Iterator
         config: how.
         folder: of the run.
     """
-    torch.manual_seed(stream_seed(config.loop.seed))
-    denoiser = build(config.model)
+    with initial_weights(stream_seed(config.loop.seed)):
+        denoiser = build(config.model)
 
     def batch(step: int, generator: torch.Generator) -> tuple[Tensor, None]:
         drawn = torch.randint(len(fields), (config.loop.batch,), generator=generator)

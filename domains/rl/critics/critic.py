@@ -99,7 +99,7 @@ class Critic(nn.Module):
 
     def q(self, states: Tensor, actions: Tensor) -> Tensor:
         """Return the smaller slow value, (B,) or (B, K), for (B, S) and (B, A) or (B, K, A)."""
-        return self.slow(self.seen(states), actions).amin(0)
+        return self._least(self.seen(states), actions)
 
     def loss(self, actions: Tensor, batch: Any, _: Any = None) -> Tensor:
         r"""Return the loss of each transition, (B,); moves the slow critics first.
@@ -111,21 +111,24 @@ class Critic(nn.Module):
                 also its ``support`` (B, M, A).
         """
         self._follow()
-        state, reached = batch["state"], batch["reached"]
+        state, reached = self.seen(batch["state"]), self.seen(batch["reached"])
         extra: Tensor | float = 0.0
         with torch.no_grad():
             if self.value is None:
                 future = self._softmax_value(reached, batch["support"])
             else:
-                future = self.value(self.seen(reached))[0]
+                future = self.value(reached)[0]
             target = batch["reward"] + batch["discount"] * future
         if self.value is not None:
-            gap = self.q(state, actions) - self.value(self.seen(state))[0]
+            gap = self._least(state, actions) - self.value(state)[0]
             extra = (self.config.expectile - (gap < 0).to(gap)).abs() * gap.square()
-        return (self.net(self.seen(state), actions) - target).square().sum(0) + extra
+        return (self.net(state, actions) - target).square().sum(0) + extra
+
+    def _least(self, seen: Tensor, actions: Tensor) -> Tensor:
+        return self.slow(seen, actions).amin(0)
 
     def _softmax_value(self, states: Tensor, support: Tensor) -> Tensor:
-        q = self.q(states, support)
+        q = self._least(states, support)
         now = q.std(1).mean().to(self.spread)
         self.spread.copy_(torch.where(self.spread.isnan(), now, self.spread.lerp(now, 0.01)))
         weights = (self.config.beta / self.spread.clamp(min=1e-6) * q).softmax(1)
