@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from domains.rl.data.offline import OfflineData
 
 TENSORS = ("states", "actions", "rewards", "terminals", "timeouts", "starts", "low", "high")
-FORMAT = 1
+OPTIONAL = ("costs", "margins")
+FORMAT = 2
 
 
 def keep(path: Path, data: OfflineData, stamp: Mapping[str, Any]) -> None:
@@ -33,7 +34,8 @@ def keep(path: Path, data: OfflineData, stamp: Mapping[str, Any]) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    tensors = {name: getattr(data, name).contiguous() for name in TENSORS}
+    names = (*TENSORS, *(name for name in OPTIONAL if getattr(data, name) is not None))
+    tensors = {name: getattr(data, name).contiguous() for name in names}
     save_file(tensors, part, metadata={"facts": json.dumps(facts)})
     part.replace(path)
 
@@ -47,7 +49,8 @@ def kept(path: Path, stamp: Mapping[str, Any]) -> OfflineData | None:
                 return None
             if facts.pop("stamp") != json.loads(json.dumps(stamp)):
                 return None
-            tensors = {name: file.get_tensor(name) for name in TENSORS}
+            names = (*TENSORS, *(name for name in OPTIONAL if name in file.keys()))
+            tensors = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError):
         return None
     for name in ("keys", "reference"):

@@ -29,6 +29,10 @@ class OfflineData:
         reference: returns that count as 0 and 1 in the normalised score, or None.
         shapes: of every entry of an observation before its flattening (of the array, if there are
             no keys), as :func:`domains.rl.data.flatten.flatten` takes them; None = of one axis.
+        costs: of every transition, as the environment gave it after the step, (N,), float32, at
+            least 0; None where the data have none.
+        margins: signed margin h of every state, positive where it violates a constraint, (N + E,),
+            float32; None where the data have none.
 
     Raises:
         ValueError: for tensors whose sizes contradict each other.
@@ -47,6 +51,8 @@ class OfflineData:
     keys: tuple[str, ...] | None = None
     reference: tuple[float, float] | None = None
     shapes: tuple[tuple[int, ...], ...] | None = None
+    costs: Tensor | None = None
+    margins: Tensor | None = None
 
     def __post_init__(self) -> None:
         count, episodes = len(self.actions), len(self.starts) - 1
@@ -58,11 +64,14 @@ class OfflineData:
             "timeouts": (count,),
             "low": tuple(self.actions.shape[1:]),
             "high": tuple(self.actions.shape[1:]),
+            "costs": (count,),
+            "margins": (count + episodes,),
         }
         for name, shape in expected.items():
-            if tuple(getattr(self, name).shape) != shape:
+            found = getattr(self, name)
+            if found is not None and tuple(found.shape) != shape:
                 raise ValueError(
-                    f"{name} has the shape {tuple(getattr(self, name).shape)}, expected {shape} for"
+                    f"{name} has the shape {tuple(found.shape)}, expected {shape} for"
                     f" {count} transitions of {episodes} episodes"
                 )
         if self.starts[:1].tolist() != [0] or self.starts[-1:].tolist() != [count]:
@@ -93,7 +102,21 @@ class OfflineData:
     @property
     def returns(self) -> Tensor:
         """The undiscounted return of every episode, (E,), summed in double precision."""
-        total = torch.cat([torch.zeros(1, dtype=torch.float64), self.rewards.double().cumsum(0)])
+        return self._sums(self.rewards)
+
+    @property
+    def cost_returns(self) -> Tensor:
+        """The sum of the costs of every episode, (E,), in double precision.
+
+        Raises:
+            ValueError: for data without costs.
+        """
+        if self.costs is None:
+            raise ValueError(f"{self.name} has no costs")
+        return self._sums(self.costs)
+
+    def _sums(self, values: Tensor) -> Tensor:
+        total = torch.cat([torch.zeros(1, dtype=torch.float64), values.double().cumsum(0)])
         return total[self.starts[1:]] - total[self.starts[:-1]]
 
     def returns_to_go(self, gamma: float) -> Tensor:
