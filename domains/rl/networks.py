@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from domains.rl.critics.critic import Critic, CriticConfig
+from domains.rl.critics.feasible import SafeCritics, SafetyConfig
 from domains.rl.data.normalise import Normaliser
 from domains.rl.model import ModelConfig, behaviour, energy
 from guided.checkpoint import Weights
@@ -21,6 +22,7 @@ class Networks:
         critic: values of actions; None where no value was learned.
         energy: of noisy actions; None for a policy without CEP.
         model: the architecture of both.
+        safety: critics of what is feasible; None where nothing told what is unsafe.
     """
 
     behaviour: NetDenoiser
@@ -28,11 +30,13 @@ class Networks:
     critic: Critic | None = None
     energy: EnergyNet | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
+    safety: SafeCritics | None = None
 
     def config(self) -> dict[str, Any]:
         """Return what rebuilds the networks, as JSON can hold it."""
         critic = None if self.critic is None else asdict(self.critic.config)
-        return {"model": asdict(self.model), "critic": critic}
+        safety = None if self.safety is None else asdict(self.safety.config)
+        return {"model": asdict(self.model), "critic": critic, "safety": safety}
 
     def weights(self) -> dict[str, Any]:
         """Return all tensors by part."""
@@ -44,6 +48,8 @@ class Networks:
             parts["critic"] = self.critic.state_dict()
         if self.energy is not None:
             parts["energy"] = self.energy.state_dict()
+        if self.safety is not None:
+            parts["safety"] = self.safety.state_dict()
         return parts
 
     @classmethod
@@ -58,15 +64,20 @@ class Networks:
         normaliser = Normaliser.from_tensors(weights["normaliser"])
         sizes = len(normaliser.mean), len(normaliser.low)
         model = ModelConfig(**config["model"])
-        own, critic, noisy = behaviour(model, *sizes), None, None
+        own, critic, noisy, safety = behaviour(model, *sizes), None, None, None
         own.load_state_dict(weights["behaviour"])
         if "critic" in weights:
-            fields: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in config["critic"].items()
-            }
-            critic = Critic(*sizes, CriticConfig(**fields))
+            critic = Critic(*sizes, CriticConfig(**_settings(config["critic"])))
             critic.load_state_dict(weights["critic"])
         if "energy" in weights:
             noisy = energy(model, *sizes)
             noisy.load_state_dict(weights["energy"])
-        return cls(own, normaliser, critic, noisy, model)
+        if "safety" in weights:
+            safety = SafeCritics(*sizes, SafetyConfig(**_settings(config["safety"])))
+            safety.load_state_dict(weights["safety"])
+        return cls(own, normaliser, critic, noisy, model, safety)
+
+
+def _settings(saved: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as the configurations hold them: JSON knows no tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,14 @@ class Sampling:
     """Of the guidance by the energy; 0 is the behaviour."""
     candidates: int = 1
     """Actions drawn, of which the critic picks the best."""
+    threshold: float | None = None
+    """For a policy that knows what is feasible: the best by Q of the candidates with Q_h at most
+    this, else the safest; 0 trusts the critic, less leaves room for its errors. None always picks
+    the safest."""
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and isnan(self.threshold):
+            raise ValueError("threshold must be a number or None, got nan")
 
 
 class DiffusionPolicy:
@@ -77,7 +86,7 @@ class DiffusionPolicy:
         self.environment = environment
         self.about = dict(about or {})
         self.times = times(self.sampling.steps)
-        for net in (networks.behaviour, networks.critic, networks.energy):
+        for net in (networks.behaviour, networks.critic, networks.energy, networks.safety):
             if net is not None:
                 net.eval().requires_grad_(False)
         self.denoiser = HoistedDenoiser(networks.behaviour, self.times, "behaviour")
@@ -171,7 +180,7 @@ class DiffusionPolicy:
     @property
     def discount(self) -> float:
         """The critic's discount of a step; 1 without a critic."""
-        critic = self.networks.critic
+        critic = self.networks.critic or self.networks.safety
         return 1.0 if critic is None else critic.config.gamma
 
     def flat(self, obs: Any) -> NDArray[np.float32]:

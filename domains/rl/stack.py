@@ -1,11 +1,14 @@
 """What guides a policy: the sampler built from its networks."""
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from domains.rl.critics.critic import Critic
+from domains.rl.critics.feasible import SafeCritics
 from guided.denoiser import Denoiser
 from guided.energy import Energy
 from guided.guidance import CEP, BestOfN
@@ -34,10 +37,32 @@ class CriticEnergy(Energy):
         return -self.critic.q(cond["state"], x0.clamp(-1, 1))
 
 
+class SafetyEnergy(Energy):
+    """Ranks scaled actions (B, A): the admissible by Q, all others after them by Q_h.
+
+    An action is admissible where Q_h <= threshold; for a threshold of None, none is. In double
+    precision, as the two kinds are a constant apart.
+    """
+
+    BEHIND = 1e9  # far more than any value
+
+    def __init__(self, safety: SafeCritics, threshold: float | None) -> None:
+        self.safety = safety
+        self.threshold = -inf if threshold is None else threshold
+
+    def __call__(self, x0: Tensor, cond: Any = None) -> Tensor:
+        """Return the ranks, lowest first, shape (B,), float64."""
+        q, q_h = self.safety.judge(cond["state"], x0.clamp(-1, 1))
+        return torch.where(q_h <= self.threshold, -q.double(), self.BEHIND + q_h.double())
+
+
 def standard_stack(
     policy: "DiffusionPolicy", scale: float | Tensor | None = None
 ) -> Sampler | BestOfN:
-    """Return CEP at a scale, then the best of the policy's candidates by Q; either may be off.
+    """Return CEP at a scale, then the best of the policy's candidates; either may be off.
+
+    The best is that of the largest Q, or, where the policy knows what is feasible, the safest or
+    the best of the admissible: see ``Sampling.threshold``.
 
     Args:
         policy: whose networks and ``sampling`` are used.
@@ -56,6 +81,13 @@ def standard_stack(
     sampler = DPMpp2M(denoiser)
     if policy.sampling.candidates == 1:
         return sampler
-    if policy.networks.critic is None:
+    return BestOfN(sampler, _choice(policy), policy.sampling.candidates)
+
+
+def _choice(policy: "DiffusionPolicy") -> Energy:
+    networks = policy.networks
+    if networks.safety is not None:
+        return SafetyEnergy(networks.safety, policy.sampling.threshold)
+    if networks.critic is None:
         raise ValueError("this policy has no critic to pick by; train one, or give candidates=1")
-    return BestOfN(sampler, CriticEnergy(policy.networks.critic), policy.sampling.candidates)
+    return CriticEnergy(networks.critic)

@@ -31,7 +31,8 @@ from guided.train import TrainConfig, TrainState, train
 CHUNK = 2_048  # states whose support actions are drawn at once
 
 
-def _loop_of(**changes: Any) -> Callable[[], TrainConfig]:
+def loop_of(**changes: Any) -> Callable[[], TrainConfig]:
+    """Return what makes the loops of this domain, with some fields changed."""
     settings: dict[str, Any] = {"lr": 1e-3, "weight_decay": 0.0, "clip": 10.0, "log_every": 100}
     return lambda: TrainConfig(**{**settings, "save_every": 2_000, "ema": 0.995, **changes})
 
@@ -44,11 +45,11 @@ class PolicyTraining:
     """The architecture."""
     critic: CriticConfig = field(default_factory=CriticConfig)
     """How values are learned."""
-    behaviour_loop: TrainConfig = field(default_factory=_loop_of(steps=10_000, batch=256))
+    behaviour_loop: TrainConfig = field(default_factory=loop_of(steps=10_000, batch=256))
     """The optimisation of the behaviour's denoiser."""
-    critic_loop: TrainConfig = field(default_factory=_loop_of(steps=15_000, batch=256))
+    critic_loop: TrainConfig = field(default_factory=loop_of(steps=15_000, batch=256))
     """The optimisation of the critic."""
-    energy_loop: TrainConfig = field(default_factory=_loop_of(steps=5_000, batch=256))
+    energy_loop: TrainConfig = field(default_factory=loop_of(steps=5_000, batch=256))
     """The optimisation of the energy."""
     support: int = 8
     """Actions drawn from the behaviour for every state: the K of the contrast."""
@@ -132,6 +133,10 @@ class Run:
             about={"data": data.name, "reference": data.reference},
         )
 
+    def found(self) -> str:
+        """Return a fact about the critic that tells whether it learned anything."""
+        return f"spread of Q within a state {self.critic.spread:.4g}"
+
     def stages(self) -> Iterator[Progress]:
         """Train all stages in turn, yielding where the run is.
 
@@ -160,7 +165,9 @@ class Run:
             i = torch.randint(len(data.actions), (loop.batch,), generator=generator)
             return data.actions[i], data.states[data.at[i]]
 
-        yield from self._loop("behaviour", self.behaviour, batch, loop, self.behaviour.loss)
+        yield from staged(
+            "behaviour", self.behaviour, batch, loop, self.folder, self.behaviour.loss
+        )
 
     def draw_support(self) -> Generator[Progress, None, Tensor]:
         """Draw actions from the behaviour for every state once; return them, (N + E, K, A)."""
@@ -193,7 +200,7 @@ class Run:
             own = critic_batch(data, warm if step < turn else late, i, support)
             return data.actions[i], own
 
-        yield from self._loop("critic", self.critic, batch, loop, self.critic.loss)
+        yield from staged("critic", self.critic, batch, loop, self.folder, self.critic.loss)
 
     def train_energy(self, support: Tensor) -> Iterator[Progress]:
         """Learn the energy of noisy actions by contrast between support actions."""
@@ -207,7 +214,7 @@ class Run:
         def loss(x0: Tensor, pair: tuple[Tensor, Tensor], rng: Rng) -> Tensor:
             return cep_loss(self.energy, x0, pair[0], pair[1], rng, self.config.target)
 
-        yield from self._loop("energy", self.energy, batch, loop, loss)
+        yield from staged("energy", self.energy, batch, loop, self.folder, loss)
 
     @torch.no_grad()
     def contrast(self, support: Tensor) -> tuple[Tensor, Tensor]:
@@ -227,15 +234,17 @@ class Run:
         advantage = q[:, first:] - base.mean(1, keepdim=True)
         return support[:, first:], -self.config.beta / self.critic.spread.clamp(1e-6) * advantage
 
-    def _loop(
-        self, stage: str, module: nn.Module, batch: Any, loop: TrainConfig, loss: Any
-    ) -> Iterator[Progress]:
-        state: TrainState | None = None
-        for state in train(module, batch, loop, self.folder / stage, loss):
-            yield Progress(stage, state.step, loop.steps, state.loss, state.ema)
-        assert state is not None
-        module.load_state_dict(state.ema)
-        module.eval()
+
+def staged(
+    stage: str, module: nn.Module, batch: Any, loop: TrainConfig, folder: Path, loss: Any
+) -> Iterator[Progress]:
+    """Train a module in a folder of its own; leave it with the averaged weights."""
+    state: TrainState | None = None
+    for state in train(module, batch, loop, folder / stage, loss):
+        yield Progress(stage, state.step, loop.steps, state.loss, state.ema)
+    assert state is not None
+    module.load_state_dict(state.ema)
+    module.eval()
 
 
 def identity(data: OfflineData) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""train: from a data set to a guided policy, in four resumable stages."""
+"""train: from a data set to a guided or a safe policy, in resumable stages."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 import tyro
@@ -11,27 +11,36 @@ from tqdm import tqdm
 
 from domains.rl.assess import table
 from domains.rl.curves import Curve
+from domains.rl.data.offline import OfflineData
 from domains.rl.data.sources import load_data
+from domains.rl.safe.train import SafeRun, SafeTraining
 from domains.rl.train import PolicyTraining, Progress, Run
 from guided.results import require_writable
 from guided.train import TrainConfig
 
+Config = TypeVar("Config", PolicyTraining, SafeTraining)
+
 
 @dataclass(frozen=True)
 class Train:
-    """Train a diffusion policy, its critic and the energy that guides it.
+    """Train a diffusion policy: with a critic and the energy that guides it, or a safe one.
 
     Run the same command again to resume after an interruption.
     """
 
     dataset: Annotated[str, tyro.conf.Positional]
-    """A Minari id, e.g. guided/pointmaze-umaze-mixed-v0, or a D4RL HDF5 file."""
+    """A Minari id, e.g. guided/pointmaze-umaze-mixed-v0, or a D4RL or DSRL HDF5 file."""
+    algo: Literal["cep", "fisor"] = "cep"
+    """``cep`` guides a model of the behaviour by its values; ``fisor`` learns what is feasible from
+    costs or margins, and imitates what earns most inside of it."""
     out: Path = Path("runs/rl")
     """Folder of the run; the finished policy is in its folder ``policy``."""
     config: Annotated[PolicyTraining, tyro.conf.arg(name="")] = field(
         default_factory=PolicyTraining
     )
-    """Model, critic, energy and the optimisation of each."""
+    """cep: model, critic, energy and the optimisation of each."""
+    fisor: SafeTraining = field(default_factory=SafeTraining)
+    """fisor: model, critics, weights and the optimisation of each."""
     download: bool = False
     """Fetch a data set that is not here from Minari's server."""
     horizon: int | None = None
@@ -54,11 +63,10 @@ class Train:
                 evaluated in.
         """
         writer = _board_writer() if self.tensorboard else None
-        config = self._config()
         data = load_data(self.dataset, download=self.download, horizon=self.horizon)
         torch.set_num_threads(1)  # the fastest for networks as small as these
-        run = Run(data, config, self.out)
-        curve = Curve(run, self.curve, self.episodes) if self.curve else None
+        run = self._run(data)
+        curve = self._curve(run)
         self._require_place()
         board = None if writer is None else _Board(writer, self.out / "tensorboard")
         for progress in _with_bars(run.stages()):
@@ -73,7 +81,22 @@ class Train:
             if lost := curve.lost():
                 print(lost)
             print(f"wrote {self.out / 'curve.json'} and {self.out / 'curve.png'}")
-        print(f"wrote {self.out / 'policy'}: spread of Q within a state {run.critic.spread:.4g}")
+        print(f"wrote {self.out / 'policy'}: {run.found()}")
+
+    def _run(self, data: OfflineData) -> Run | SafeRun:
+        if self.algo == "cep":
+            return Run(data, self._seeded(self.config), self.out)
+        return SafeRun(data, self._seeded(self.fisor, self.config.seed), self.out)
+
+    def _curve(self, run: Run | SafeRun) -> Curve | None:
+        if not self.curve:
+            return None
+        if isinstance(run, SafeRun):
+            raise ValueError(
+                "--curve follows the training of an energy, which --algo fisor has none of; leave "
+                "it out, and use guided-rl evaluate"
+            )
+        return Curve(run, self.curve, self.episodes)
 
     def _require_place(self) -> None:
         """Refuse what could not be saved in the end; all else is checked before, as this makes it.
@@ -87,13 +110,14 @@ class Train:
             raise ValueError(f"{policy} exists and is no checkpoint; choose another --out")
         require_writable(self.out / "training.json")
 
-    def _config(self) -> PolicyTraining:
-        config = self.config
-        loops = ("behaviour_loop", "critic_loop", "energy_loop")
-        seeded = {name: replace(getattr(config, name), seed=config.seed) for name in loops}
+    def _seeded(self, config: Config, seed: int | None = None) -> Config:
+        """Return a configuration whose loops have its seed, and a few steps if that is asked."""
+        own = config.seed if seed is None else seed
+        loops = {f.name: getattr(config, f.name) for f in fields(config) if f.name.endswith("loop")}
+        seeded = {name: replace(loop, seed=own) for name, loop in loops.items()}
         if self.quick:
             seeded = {name: _few(loop) for name, loop in seeded.items()}
-        return replace(config, **seeded)
+        return replace(config, seed=own, **seeded)
 
 
 def _with_bars(progress: Iterator[Progress]) -> Iterator[Progress]:
