@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from domains.rl.collect.behaviour import Behaviour, Uniform
+from domains.rl.collect.point_robot import Driver, Extremes
 from domains.rl.collect.sac import Learned, SacTraining
 from domains.rl.collect.spread import Spread
 from domains.rl.collect.swingup import SwingUp
@@ -128,4 +129,19 @@ def _runners() -> dict[str, Preset]:
     return found
 
 
-PRESETS: dict[str, Preset] = {**_mazes(), **_pendulums(), **_runners()}
+def _point_robots() -> dict[str, Preset]:
+    extremes = Quality("extremes", Extremes(), 6.0)
+    drivers = (
+        Quality("aggressive", Driver((0.0, 0.4), speed=(1.0, 2.2))),
+        Quality("thin", Driver((1.0, 2.0), gap=(0.0, 0.1))),
+        Quality("cautious", Driver((2.0, 4.0), gap=(0.2, 0.6), speed=(0.4, 1.2))),
+        Quality("noisy", Driver((0.5, 3.0), noise=(0.5, 1.5))),
+    )
+    task, best = "guided/PointRobot-v0", Driver((2.0, 2.0), (0.2, 0.2), (1.5, 1.5), (0.0, 0.0))
+    return {
+        "pointrobot/mixed": Preset(task, (*drivers, extremes), best, 250_000),
+        "pointrobot/drivers": Preset(task, drivers, best, 100_000),
+    }
+
+
+PRESETS: dict[str, Preset] = {**_point_robots(), **_mazes(), **_pendulums(), **_runners()}
