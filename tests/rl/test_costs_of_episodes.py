@@ -6,9 +6,9 @@ import gymnasium
 import numpy as np
 import pytest
 
+from domains.rl.acting import Together
 from domains.rl.environments import make
 from domains.rl.evaluate import Trials, evaluate, sweep
-from domains.rl.acting import Together
 from guided.rng import Rng, stream_seed
 from tests.rl.arenas import Noisy, Walk, limited_walk
 
@@ -132,7 +132,5 @@ def test_a_cost_that_is_no_number_is_one_sentence(info, said):
 
 
 def test_a_cut_episode_counts_its_last_step():
-    found = evaluate(
-        lambda: Toll(Walk(), lambda x: {"cost": 1.0}), Noisy(), Trials(2, max_steps=4)
-    )
+    found = evaluate(lambda: Toll(Walk(), lambda x: {"cost": 1.0}), Noisy(), Trials(2, max_steps=4))
     np.testing.assert_array_equal(found.costs, 4)
