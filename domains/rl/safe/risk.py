@@ -61,7 +61,8 @@ def normalised_cost(costs: ArrayLike, limit: float) -> np.ndarray:
     Raises:
         ValueError: for costs or a limit that are not finite and at least 0.
     """
-    (limit,) = _costs("a cost limit", [limit])
+    if not 0 <= limit < np.inf:
+        raise ValueError(f"got the cost limit {limit}; give a finite one of at least 0")
     spare = 1.0 if limit == 0 else 0.0
     return np.asarray((_costs("costs", costs) + spare) / (limit + spare))
 
