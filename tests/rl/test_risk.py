@@ -121,7 +121,7 @@ def test_the_conformal_promise_holds_exactly():
 
 
 def test_too_few_states_are_told_how_many_there_must_be():
-    with pytest.raises(ValueError, match=r"got 18 unsafe states for alpha = 0\.05; give at least 19"):
+    with pytest.raises(ValueError, match=r"got 18 unsafe states .* give at least 19"):
         conformal_threshold(np.zeros(18), 0.05)
     conformal_threshold(np.zeros(19), 0.05)
     with pytest.raises(ValueError, match="give at least 3,"):
