@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from domains.rl.acting import Observation, mapped, select
+from domains.rl.costs import CostBook, Told
 
 Keep = Callable[[Observation], np.ndarray]
+NOTHING = Told()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,11 @@ class Episodes:
             told.
         starts: the first observations, E rows.
         traces: the episodes step by step, where they were kept.
+        costs: of all steps together, (E,); like the next two None if the environment never told.
+        violations: steps with a cost above 0, (E,).
+        first_violation: number of the first of those, counted from 0, (E,); -1 = there is none.
+        worst_margin: largest margin of the start and of all steps, (E,), NaN for an episode
+            without; None if the environment never told.
     """
 
     returns: np.ndarray
@@ -62,6 +69,10 @@ class Episodes:
     success: np.ndarray | None
     starts: Observation
     traces: tuple[Trace, ...] | None
+    costs: np.ndarray | None = None
+    violations: np.ndarray | None = None
+    first_violation: np.ndarray | None = None
+    worst_margin: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Return E."""
@@ -83,13 +94,15 @@ class Book:
         self.lengths = np.zeros(episodes, dtype=np.int64)
         self.terminated, self.success = np.zeros((2, episodes), dtype=bool)
         self.tells_success = False
+        self.safety = CostBook(episodes)
         self.starts: list[Observation] = [np.empty(0)] * episodes
         self.states: list[list[np.ndarray]] = [[] for _ in range(episodes)]
         self.actions: list[list[np.ndarray]] = [[] for _ in range(episodes)]
         self.rewards: list[list[float]] = [[] for _ in range(episodes)]
 
-    def begin(self, which: np.ndarray, obs: Observation) -> None:
-        """Note the first observations of some episodes, one row each."""
+    def begin(self, which: np.ndarray, obs: Observation, said: Told = NOTHING) -> None:
+        """Note the first observations of some episodes, one row each, and their margins."""
+        self.safety.note(which, Told(None, said.margins), self.lengths[which])
         for row, episode in enumerate(which):
             self.starts[episode] = select(obs, np.array([row]))
         if len(which):
@@ -103,10 +116,12 @@ class Book:
         rewards: np.ndarray,
         terminated: np.ndarray,
         success: np.ndarray | None,
+        said: Told = NOTHING,
     ) -> None:
         """Note one step of some episodes, one row each: what was done, and what came of it."""
         self.returns[which] += rewards
         self.discounted[which] += self.discount ** self.lengths[which] * rewards
+        self.safety.note(which, said, self.lengths[which])
         self.lengths[which] += 1
         self.terminated[which] = terminated
         if success is not None:
@@ -133,6 +148,7 @@ class Book:
             self.success[index] if self.tells_success else None,
             mapped(lambda *rows: np.concatenate(rows), *(self.starts[i] for i in index)),
             traces if self.keep is not None else None,
+            **self.safety.results(index),
         )
 
     def _keep_states(self, which: np.ndarray, obs: Observation) -> None:

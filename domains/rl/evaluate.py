@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from domains.rl.acting import Observation, Policy, VariantPolicy, checked, select
+from domains.rl.costs import told
 from domains.rl.episodes import Book, Episodes, Keep
 from domains.rl.vector import MakeEnv, SideBySide, opened
 from guided.rng import Rng, stream_seed
@@ -171,9 +172,9 @@ def _play(
             if over.any():
                 # Without a seed, an environment is put to rest.
                 chosen = [seeds[g] if g < games else None for g in at]
-                obs, _ = vector.reset(seed=chosen, options={"reset_mask": over})
+                obs, info = vector.reset(seed=chosen, options={"reset_mask": over})
                 begun = np.flatnonzero(over & (at < games))
-                book.begin(at[begun], select(obs, begun))
+                book.begin(at[begun], select(obs, begun), told(info, begun))
             if not len(rows := np.flatnonzero(at < games)):
                 break
             playing = at[rows]
@@ -182,8 +183,9 @@ def _play(
             obs, rewards, terminated, truncated, info = vector.step(actions)
             success = info["success"][rows] if "success" in info else None
             book.step(
-                playing, select(obs, rows), actions[rows], rewards[rows], terminated[rows], success
-            )
+                playing, select(obs, rows), actions[rows], rewards[rows], terminated[rows], success,
+                told(info, rows),
+            )  # fmt: skip
             over = terminated | truncated
             over[rows] |= book.lengths[playing] >= most
             at = at + envs.count * over

@@ -4,22 +4,24 @@ Gymnasium steps all environments of a vector at once. One that has finished its 
 stepped on, which costs time and, without a reset, is an error: ``Seeded`` ignores such steps.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 MakeEnv = Callable[[], gymnasium.Env]
 SUCCESS = ("success", "is_success")  # what environments call it in their infos
+SAFETY = ("cost", "margin")
 
 
 class Seeded(gymnasium.Wrapper):
     """Plays the episodes that it is given a seed for; a reset without one puts it to rest.
 
     At rest it ignores actions, earns nothing and never ends. Of the infos only the success is left,
-    under the name of "success".
+    under the name of "success", and as floats the "cost" of a step and the "margin" of a state.
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
@@ -43,7 +45,9 @@ class Seeded(gymnasium.Wrapper):
         """Start the episode of a seed, or rest; options are none of an episode's business."""
         self._resting = seed is None
         if not self._resting or self._last is None:
-            self._last, _ = self.env.reset(seed=seed)
+            self._last, info = self.env.reset(seed=seed)
+            if not self._resting:
+                return self._last, _floats(info, ("margin",))
         return self._last, {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -53,7 +57,26 @@ class Seeded(gymnasium.Wrapper):
         self._last, reward, terminated, truncated, info = self.env.step(action)
         told = [bool(info[key]) for key in SUCCESS if key in info]
         success = {"success": any(told)} if told else {}
-        return self._last, float(reward), bool(terminated), bool(truncated), success
+        left = {**success, **_floats(info, SAFETY)}
+        return self._last, float(reward), bool(terminated), bool(truncated), left
+
+
+def _floats(info: dict[str, Any], names: Sequence[str]) -> dict[str, float]:
+    """Return some entries of an info as floats; those that are not there, or None, are left out."""
+    found: dict[str, float] = {}
+    for name in names:
+        value = info.get(name)
+        if value is None:
+            continue
+        try:
+            found[name] = float(np.asarray(value).item())
+        except (TypeError, ValueError):
+            said = " ".join(repr(value).split())[:60]
+            raise ValueError(
+                f"the environment's info has the {name} {said}, which is not one number; join"
+                f" several by a wrapper"
+            ) from None
+    return found
 
 
 class SideBySide:

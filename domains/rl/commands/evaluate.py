@@ -1,6 +1,6 @@
 """evaluate: a policy in its environment, at several guidance scales, one of them chosen fairly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -14,8 +14,12 @@ from domains.rl.assess import VALIDATION, assess, choose, gains, maker, require_
 from domains.rl.evaluate import OnStep, Played, Trials
 from domains.rl.pictures import draw
 from domains.rl.policy import DiffusionPolicy
+from domains.rl.safe.table import require_costs, require_limits, safety
+from domains.rl.safe.table import table as safety_table
 from domains.rl.video import film, require_filmable
 from guided.results import require_writable, versions, write_json
+
+SCALES = (0.0, 1.0, 2.0, 4.0, 8.0)  # tried unless told, where there is an energy
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,9 @@ class Evaluate:
     """Folder of a trained policy, e.g. runs/rl/policy."""
     environment: str | None = None
     """Gymnasium id, or specification as JSON; None is the environment of the data."""
-    scales: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0)
-    """Guidance scales; 0 is the behaviour, 1 what the energy was trained for, more is sharper."""
+    scales: tuple[float, ...] | None = None
+    """Guidance scales; 0 is the behaviour, 1 what the energy was trained for, more is sharper; None
+    is 0 1 2 4 8, or 0 alone without an energy."""
     candidates: int = 1
     """Actions drawn each time, of which the critic picks the best."""
     network_calls: int | None = None
@@ -44,6 +49,8 @@ class Evaluate:
     """A process for every environment, for those that are slow to step."""
     max_steps: int | None = None
     """Cut episodes here; None leaves it to the environment."""
+    cost_limits: tuple[float, ...] = ()
+    """Allowed costs of an episode: safe is a mean of cost / limit up to 1; at 0, of cost + 1."""
     pictures: Path | None = None
     """Folder for plots: return against scale, Q calibration, and paths in a maze."""
     video: Path | None = None
@@ -62,26 +69,30 @@ class Evaluate:
         self._check()
         torch.set_num_threads(1)  # the fastest for networks as small as these
         policy = self._loaded()
+        scales = self._scales(policy)
         make = maker(policy, self.environment)
         own = policy.networks.normaliser
         data = policy.about.get("data", "the policy's data")
         require_fit(make, len(own.mean), len(own.low), policy.keys, data)
         if self.video is not None:
             require_filmable(maker(policy, self.environment, render_mode="rgb_array"), self.video)
+        if self.cost_limits:
+            require_costs(make)
         test = self._trials(policy)
-        chosen = self._choose(policy, make, test)
+        chosen = self._choose(policy, make, test, scales)
         keep = policy.flat if self.pictures is not None else None
-        with tqdm(total=test.episodes * len(self.scales), desc="test", unit="episode") as bar:
-            played = assess(make, policy, self.scales, test, keep=keep, on_step=counting(bar))
+        with tqdm(total=test.episodes * len(scales), desc="test", unit="episode") as bar:
+            played = assess(make, policy, scales, test, keep=keep, on_step=counting(bar))
         # The returns of other tasks or of cut episodes are not on its scale.
         other = self.environment is not None or test.max_steps is not None
         reference = None if other else policy.about.get("reference")
-        rows = {scale: row(episodes, reference) for scale, episodes in played.items()}
-        print(table(rows, "scale", chosen))
+        rows = {
+            scale: {**row(episodes, reference), "safety": safety(episodes, self.cost_limits)}
+            for scale, episodes in played.items()
+        }
         gained = gains(played)
-        for scale, gain in gained.items():
-            print(_gain(scale, gain, self.scales[0]))
-        shown = self.scales[-1] if chosen is None else chosen
+        _tell(rows, chosen, gained)
+        shown = scales[-1] if chosen is None else chosen
         if self.json is not None:
             write_json(self.json, self._facts(policy, test, rows, chosen, gained))
         if self.pictures is not None:
@@ -91,8 +102,9 @@ class Evaluate:
             self._film(policy, test, shown)
 
     def _check(self) -> None:
-        if not all(map(isfinite, self.scales)):
-            raise ValueError(f"guidance scales must be finite, got {list(self.scales)}")
+        if not all(map(isfinite, self.scales or ())):
+            raise ValueError(f"guidance scales must be finite, got {list(self.scales or ())}")
+        require_limits(self.cost_limits)
         for path in (self.json, self.video, self.pictures and self.pictures / "scale.png"):
             require_writable(path or None)
 
@@ -101,6 +113,21 @@ class Evaluate:
         if self.network_calls is not None:
             changes["steps"] = self.network_calls
         return DiffusionPolicy.load(self.policy, **changes)
+
+    def _scales(self, policy: DiffusionPolicy) -> tuple[float, ...]:
+        """Return the scales to play, at least one.
+
+        Raises:
+            ValueError: for scales that a policy without an energy does not know.
+        """
+        if self.scales is None:
+            return SCALES if policy.energy is not None else (0.0,)
+        if policy.energy is None and any(self.scales):
+            raise ValueError(
+                f"got the scales {list(self.scales)} for a policy without an energy, which acts at"
+                f" 0 alone; leave --scales out"
+            )
+        return self.scales
 
     def _trials(self, policy: DiffusionPolicy) -> Trials:
         return Trials(
@@ -112,24 +139,28 @@ class Evaluate:
             processes=self.processes,
         )
 
-    def _validated(self) -> int:
+    def _validated(self, scales: Sequence[float]) -> int:
         """Return how many episodes choose between the scales; 0 where there is no choice."""
         if self.validation < 0:
             raise ValueError(f"give 0 validation episodes or more, got {self.validation}")
-        if len(self.scales) == 1:
+        if len(scales) == 1:
             return 0
         return min(self.validation, 2) if self.quick else self.validation
 
     def _choose(
-        self, policy: DiffusionPolicy, make: Callable[[], Any], test: Trials
+        self,
+        policy: DiffusionPolicy,
+        make: Callable[[], Any],
+        test: Trials,
+        scales: Sequence[float],
     ) -> float | None:
         """Return the best scale by the mean discounted return of the validation episodes."""
-        count = self._validated()
+        count = self._validated(scales)
         if not count:
             return None
         other = replace(test, episodes=count, seed=self.seed + VALIDATION)
-        with tqdm(total=count * len(self.scales), desc="validation", unit="episode") as bar:
-            return choose(assess(make, policy, self.scales, other, on_step=counting(bar)))
+        with tqdm(total=count * len(scales), desc="validation", unit="episode") as bar:
+            return choose(assess(make, policy, scales, other, on_step=counting(bar)))
 
     def _facts(
         self,
@@ -144,7 +175,7 @@ class Evaluate:
             "data": policy.about.get("data"),
             "environment": self.environment,
             "trials": asdict(test),
-            "validation": self._validated(),
+            "validation": self._validated(tuple(rows)),
             "candidates": self.candidates,
             "network_calls": policy.sampling.steps,
             "chosen": chosen,
@@ -167,6 +198,18 @@ def counting(bar: tqdm) -> OnStep:
         bar.update(progress.finished - bar.n)
 
     return on_step
+
+
+def _tell(
+    rows: dict[float, dict[str, Any]],
+    chosen: float | None,
+    gained: dict[float, dict[str, float]],
+) -> None:
+    print(table(rows, "scale", chosen))
+    if risks := {scale: own["safety"] for scale, own in rows.items() if own["safety"]}:
+        print(safety_table(risks, "scale", chosen))
+    for scale, gain in gained.items():
+        print(_gain(scale, gain, next(iter(rows))))
 
 
 def _gain(scale: float, gain: dict[str, float], over: float) -> str:

@@ -1,0 +1,67 @@
+"""What a shield judges candidates by: a policy's own networks, or the point robot's exact value."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from domains.rl.acting import Observation
+from domains.rl.policy import DiffusionPolicy
+from domains.rl.safe.point_robot import step_states
+from domains.rl.safe.reachable import FeasibleValue
+from domains.rl.safe.shield import Scores
+
+
+def learned_danger(policy: DiffusionPolicy) -> Scores:
+    """Return the scores of a policy's feasibility critic, Q_h; above 0 it expects a violation.
+
+    Raises:
+        ValueError: for a policy without one.
+    """
+    safety = getattr(policy.networks, "safety", None)
+    if safety is None:
+        raise ValueError("this policy has no feasibility critic; give the shield other scores")
+    return _judge(policy, safety.q_h)
+
+
+def learned_value(policy: DiffusionPolicy) -> Scores:
+    """Return the values of a policy's critic, Q.
+
+    Raises:
+        ValueError: for a policy without one.
+    """
+    if policy.networks.critic is None:
+        raise ValueError("this policy has no critic; give the shield other values, or none")
+    return _judge(policy, policy.networks.critic.q)
+
+
+def exact_danger(value: FeasibleValue) -> Scores:
+    """Return the feasible value of the state that each action leads the point robot to.
+
+    Up to 0, some control keeps it out of the hazards from there on. The robot must not be faster
+    than the value's grid.
+    """
+
+    def scores(obs: Observation, candidates: np.ndarray) -> np.ndarray:
+        assert isinstance(obs, np.ndarray)
+        x, y, v, cos, sin = obs[:, :5].astype(np.float64).T
+        states = np.stack([x, y, v, np.arctan2(sin, cos)], -1)
+        ahead = step_states(np.repeat(states[:, None], candidates.shape[1], 1), candidates)
+        return value.value(ahead.reshape(-1, 4)).reshape(candidates.shape[:2])
+
+    return scores
+
+
+def _judge(policy: DiffusionPolicy, judge: Callable[[Tensor, Tensor], Tensor]) -> Scores:
+    """Return what judges normalised states (N, S) and scaled actions (N, n, A), in raw units."""
+    normaliser = policy.networks.normaliser
+
+    @torch.inference_mode()
+    def scores(obs: Observation, candidates: np.ndarray) -> np.ndarray:
+        flat, _ = policy.observed(obs)
+        states = normaliser.states(torch.from_numpy(flat))
+        actions = normaliser.actions(torch.from_numpy(candidates).float())
+        return judge(states, actions).numpy()
+
+    return scores
