@@ -9,6 +9,8 @@ from domains.rl.safe.point_robot import GOAL, HAZARD_RADIUS
 
 Range = tuple[float, float]
 
+SLOW, FAST = 0.3, 2.0  # metres a second
+
 
 @dataclass(frozen=True)
 class Driver:
@@ -75,8 +77,8 @@ class _DriverActor:
 class Extremes:
     """Holds extreme actions for a while: brakes or coasts or speeds up, while it turns or not.
 
-    Near a hazard that is what shows how late one can still escape. It brakes half of the time, and
-    does not brake at a stand.
+    Near a hazard that is what shows how late one can still escape. It brakes half of the time, but
+    speeds up again where it is slow, and brakes where it is faster than the task.
 
     Args:
         hold: steps that an action is held.
@@ -96,19 +98,18 @@ class Extremes:
 class _ExtremesActor:
     def __init__(self, hold: tuple[int, int], rng: np.random.Generator) -> None:
         self.hold, self.rng, self.left = hold, rng, 0
-        self.action = np.zeros(2, np.float32)
+        self.action = np.zeros(2)
 
     def act(self, observation: Any) -> np.ndarray:
+        speed = observation[2]
         if self.left == 0:
             self.left = int(self.rng.integers(*self.hold, endpoint=True))
-            accelerate, turn = self.rng.choice([-1, -1, 0, 1]), self.rng.choice([-1, 0, 1])
-            self.action = np.array([accelerate, turn], np.float32)
+            choices = [0, 1, 1] if speed < SLOW else [-1, -1, 0, 1]
+            self.action = np.array([self.rng.choice(choices), self.rng.choice([-1, 0, 1])])
         self.left -= 1
-        action = self.action.copy()
-        speed = observation[2]
-        if abs(speed) < 0.05 and action[0] < 0:
-            action[0] = 0
-        # Beyond the speeds of the task there is nothing to learn.
-        if abs(speed) > 2:
-            action[0] = -np.sign(speed)
-        return action
+        accelerate, turn = self.action
+        if speed <= 0 and accelerate < 0:
+            self.left, accelerate = 0, 0
+        if speed > FAST:
+            accelerate = -1
+        return np.array([accelerate, turn], np.float32)

@@ -65,6 +65,11 @@ def margin(states: np.ndarray) -> np.ndarray:
     return HAZARD_RADIUS - np.hypot(offsets[..., 0], offsets[..., 1]).min(-1)
 
 
+def draw_starts(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Return states as the environment starts in, (count, 4)."""
+    return rng.uniform(_START_LOW, _START_HIGH, (count, 4))
+
+
 class PointRobot(gymnasium.Env):
     """The robot drives to a goal in a box of 6 by 6 metres; the hazards do not stop it.
 
@@ -108,7 +113,7 @@ class PointRobot(gymnasium.Env):
         if options and options.get("state") is not None:
             self.state = _finite("state", options["state"], 4)
         else:
-            self.state = self.np_random.uniform(_START_LOW, _START_HIGH)
+            self.state = draw_starts(self.np_random, 1)[0]
         return observe(self.state), self._info()
 
     def step(self, action: ArrayLike) -> tuple[np.ndarray, float, bool, bool, dict[str, float]]:
