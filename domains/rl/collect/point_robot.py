@@ -107,7 +107,7 @@ class _ExtremesActor:
             choices = [0, 1, 1] if speed < SLOW else [-1, -1, 0, 1]
             self.action = np.array([self.rng.choice(choices), self.rng.choice([-1, 0, 1])])
         self.left -= 1
-        accelerate, turn = self.action
+        accelerate, turn = self.action.tolist()
         if speed <= 0 and accelerate < 0:
             self.left, accelerate = 0, 0
         if speed > FAST:

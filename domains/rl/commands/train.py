@@ -69,7 +69,7 @@ class Train:
         curve = self._curve(run)
         self._require_place()
         board = None if writer is None else _Board(writer, self.out / "tensorboard")
-        for progress in _with_bars(run.stages()):
+        for progress in with_bars(run.stages()):
             if board is not None:
                 board.add(progress)
             if curve is not None:
@@ -113,14 +113,12 @@ class Train:
     def _seeded(self, config: Config, seed: int | None = None) -> Config:
         """Return a configuration whose loops have its seed, and a few steps if that is asked."""
         own = config.seed if seed is None else seed
-        loops = {f.name: getattr(config, f.name) for f in fields(config) if f.name.endswith("loop")}
-        seeded = {name: replace(loop, seed=own) for name, loop in loops.items()}
-        if self.quick:
-            seeded = {name: _few(loop) for name, loop in seeded.items()}
-        return replace(config, seed=own, **seeded)
+        seeded: Any = {name: replace(loop, seed=own) for name, loop in _loops(config).items()}
+        found = replace(config, seed=own, **seeded)
+        return few(found) if self.quick else found
 
 
-def _with_bars(progress: Iterator[Progress]) -> Iterator[Progress]:
+def with_bars(progress: Iterator[Progress]) -> Iterator[Progress]:
     """Pass progress on, with a bar for every stage."""
     bar, stage = None, None
     try:
@@ -140,11 +138,19 @@ def _with_bars(progress: Iterator[Progress]) -> Iterator[Progress]:
             bar.close()
 
 
-def _few(loop: TrainConfig) -> TrainConfig:
-    """Return a loop of a few steps, for smoke tests."""
-    return replace(
-        loop, steps=20, batch=16, warmup=2, save_every=10, log_every=10, snapshot_at=None
-    )
+def few(config: Config) -> Config:
+    """Return the configuration with loops of a few steps, for smoke tests."""
+    short: Any = {
+        name: replace(
+            loop, steps=20, batch=16, warmup=2, save_every=10, log_every=10, snapshot_at=None
+        )
+        for name, loop in _loops(config).items()
+    }
+    return replace(config, **short)
+
+
+def _loops(config: Any) -> dict[str, TrainConfig]:
+    return {f.name: getattr(config, f.name) for f in fields(config) if f.name.endswith("loop")}
 
 
 class _Board:

@@ -1,6 +1,6 @@
 """A learned feasible set of the point robot, and the policy in it, against the exact one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -99,7 +99,7 @@ def judge_drives(feasible: Drives, infeasible: Drives, truth: FeasibleValue) -> 
     }
 
 
-def table(rows: list[Mapping[str, Any]]) -> str:
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows of :func:`judge_sets` as lines of text."""
     head = f"{'infeasible set':>24s} {'IoU':>6s} {'false safe':>11s} {'ceiling':>8s}"
     lines = [f"{head} {'naive':>6s}"]
@@ -110,3 +110,16 @@ def table(rows: list[Mapping[str, Any]]) -> str:
             f"{row['ceiling']['iou']:8.3f} {row['naive']['iou']:6.3f}"
         )
     return "\n".join(lines)
+
+
+def summary(outcome: Mapping[str, Any]) -> list[str]:
+    """Return the figures of :func:`judge_drives` as lines of text."""
+    safe, lost = outcome["feasible"], outcome["infeasible"]
+    odds = safe["probability"]
+    return [
+        f"{safe['starts']} feasible starts: {safe['violations']} violate (probability at most "
+        f"{odds['high']:.3f} at 95 %), {safe['arrived']:.0%} arrive",
+        f"{lost['starts']} infeasible starts: worst margin beyond the least possible by "
+        f"{lost['mean_excess']:.1%} of its range, {lost['range_of_exact']:.2f} m (95 % by "
+        f"at most {lost['q95_excess']:.1%}), {lost['arrived']:.0%} arrive",
+    ]

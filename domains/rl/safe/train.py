@@ -1,4 +1,4 @@
-r"""FISOR in three resumable stages: critics, weights of the whole set once, policy.
+r"""FISOR in three resumable stages: critics, weights of the whole set once, actor.
 
 The critics do not depend on the policy. So they are trained first, all transitions are weighed
 once, and the policy is trained on rows drawn in proportion to their weights: rows of weight 0 cost
@@ -178,7 +178,7 @@ class SafeRun:
             return self.scaled.actions[i], self.scaled.states[self.scaled.at[i]]
 
         loss = self.behaviour.loss
-        yield from staged("policy", self.behaviour, batch, loop, self.folder, loss)
+        yield from staged("actor", self.behaviour, batch, loop, self.folder, loss)
 
 
 class Proportional:
