@@ -41,6 +41,7 @@ def commands() -> dict[str, Callable[..., Any]]:
     from domains.rl.commands.collect import Collect
     from domains.rl.commands.demo import Demo
     from domains.rl.commands.evaluate import Evaluate
+    from domains.rl.commands.off_policy import OffPolicy
     from domains.rl.commands.train import Train
 
     return {
@@ -49,4 +50,5 @@ def commands() -> dict[str, Callable[..., Any]]:
         "evaluate": Evaluate,
         "demo": Demo,
         "bandits": Bandits,
+        "off-policy": OffPolicy,
     }

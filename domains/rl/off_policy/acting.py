@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from domains.rl.off_policy.capped_igw import Played, among
+from domains.rl.off_policy.capped_igw import Played, among, require_shape
 from domains.rl.policy import DiffusionPolicy
 from domains.rl.stack import standard_stack
 from guided.rng import Rng
@@ -19,9 +19,9 @@ class CappedIGW:
     The density of what a diffusion model draws need not be known: it cancels in the weights of any
     target whose density is known with respect to the same draws.
 
-    Losses: in each state the critic's values of the draws are mapped to [0, 1], the largest to 0. The
-    smallest has 1, or what it lacks in units of ``span``, cut at 1. The mapping may depend on the
-    draws, as the logged density is given all of them.
+    Losses: in each state the critic's values of the draws are mapped to [0, 1], the largest to 0.
+    The smallest has 1, or what it lacks in units of ``span``, cut at 1. The mapping may depend on
+    the draws, as the logged density is given all of them.
 
     Args:
         policy: drawn from at ``scale``, one candidate a draw.
@@ -55,6 +55,7 @@ class CappedIGW:
                 f"CappedIGW needs at least 1 draw and a span that is positive and finite, got "
                 f"{draws} and {span}"
             )
+        require_shape(tau, gamma)
         self.policy = policy.guided(standard_stack, scale=scale, candidates=1)
         self.critic, self.normaliser = policy.networks.critic, policy.networks.normaliser
         self.tau, self.gamma, self.draws, self.span = tau, gamma, draws, span
@@ -73,9 +74,7 @@ class CappedIGW:
         values = self.critic.q(self.normaliser.states(states), actions)
         return among(actions, losses(values, self.span), self.tau, self.gamma, rng)
 
-    def act(
-        self, obs: Any, *, deterministic: bool = False, rng: Rng | None = None
-    ) -> np.ndarray:
+    def act(self, obs: Any, *, deterministic: bool = False, rng: Rng | None = None) -> np.ndarray:
         """Return actions in the environment's units, (A,) or (N, A); the log density is dropped.
 
         Raises:

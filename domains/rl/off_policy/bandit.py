@@ -2,14 +2,15 @@ r"""A contextual bandit with continuous actions, whose targets' values are known
 
 A context is one of four labels, an action a number. The reference law :math:`\mu_x` is a map of a
 standard normal z: actions of a diffusion sampler that starts from the noise z, or uniform ones.
-Since the map does not draw anything else, every mean over :math:`\mu_x` is a quadrature over z, with
-the sampler's own errors in it:
+Since the map does not draw anything else, every mean over :math:`\mu_x` is a quadrature over z,
+with the sampler's own errors in it:
 
 .. math:: E_{\mu_x}[h] = \int_0^1 h(a_x(\Phi^{-1}(u)))\, du,
 
 by the midpoint rule. Targets are given by their density with respect to :math:`\mu_x`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -23,6 +24,7 @@ from guided.schedule import log_snr
 Kind = Literal["diffusion", "uniform"]
 KINDS: tuple[Kind, ...] = ("diffusion", "uniform")
 
+SCHEDULE = VPLinear()
 LABELS = 4
 BEST = (-0.6, -0.2, 0.3, 0.7)  # action of the least loss, by label
 WIDTH = 0.25  # of the dip of the loss
@@ -53,18 +55,22 @@ class Diffusion:
     """
 
     def __init__(self) -> None:
-        best = torch.tensor(BEST, dtype=torch.float64)
-        means = torch.stack([best, best - 0.8 * best.sign()], 1).reshape(-1, 1)
-        weights = torch.tensor([0.25, 0.75], dtype=torch.float64).repeat(LABELS)
-        schedule, classes = VPLinear(), torch.arange(LABELS).repeat_interleave(2)
-        denoiser = ExactDenoiser(Mixture(weights, means, 0.03), schedule, classes)
-        self.sampler, self.times = DPMpp2M(denoiser), log_snr(schedule, STEPS, 0.02, 80.0)
-        self.sigma = schedule.level(self.times[0]).sigma
+        self.times = log_snr(SCHEDULE, STEPS, 0.02, 80.0)
+        self.samplers = []
+        for best in BEST:
+            away = best - math.copysign(0.8, best)
+            means = torch.tensor([[best], [away]], dtype=torch.float64)
+            mixture = Mixture(torch.tensor([0.25, 0.75]), means, 0.03)
+            self.samplers.append(DPMpp2M(ExactDenoiser(mixture, SCHEDULE)))
 
     def __call__(self, labels: Tensor, z: Tensor) -> Tensor:
         """Sample; the sampler is deterministic, so that it never asks for randomness."""
-        noise = self.sigma * z[:, None]
-        return self.sampler.sample(noise, self.times, labels, rng=Rng(0))[:, 0]
+        x = SCHEDULE.level(self.times[0]).sigma * z[:, None]
+        for label, sampler in enumerate(self.samplers):
+            mine = labels == label
+            if mine.any():
+                x[mine] = sampler.sample(x[mine], self.times, rng=Rng(0))
+        return x[:, 0]
 
 
 @dataclass(frozen=True)

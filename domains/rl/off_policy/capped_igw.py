@@ -1,8 +1,8 @@
 r"""CappedIGW: explore around any reference law, and log densities that can be weighted later.
 
 Symbols: a reference law :math:`\mu` that can only be drawn from, predicted losses
-:math:`\hat f(a) \in [0, 1]`, smoothness :math:`\tau \ge 1`, sharpness :math:`\gamma > 0`. The law has
-the density, with respect to :math:`\mu`,
+:math:`\hat f(a) \in [0, 1]`, smoothness :math:`\tau \ge 1`, sharpness :math:`\gamma > 0`. The law
+has the density, with respect to :math:`\mu`,
 
 .. math:: q(a) = \frac{\tau}{1 + \gamma \max(0, \hat f(a) - \beta)} = \tau\, p(a),
 
@@ -54,11 +54,12 @@ class Cap:
     """Rejection: the integral of q is to lie in [1/kappa, 1]."""
     alpha: float = 0.05
     """Rejection: a beta beyond that is certified with at most this probability."""
-    draws: int = 400
-    """Rejection: draws of the reference that find beta, and as many others that check it."""
+    draws: int = 200
+    """Rejection: draws of the reference that find beta, and as many others that check it; 20 tau
+    are enough to certify nearly all."""
 
     def __post_init__(self) -> None:
-        _check_shape(self.tau, self.gamma)
+        require_shape(self.tau, self.gamma)
         if not (1 < self.kappa < math.inf and 0 < self.alpha < 1 and self.draws >= 2):
             raise ValueError(
                 f"CappedIGW needs a finite kappa > 1, alpha in (0, 1) and at least 2 draws, got "
@@ -117,7 +118,7 @@ def solve_beta(losses: Tensor, tau: float, gamma: float, integral: float = 1.0) 
     Raises:
         ValueError: for losses out of [0, 1], or settings out of range.
     """
-    _check_shape(tau, gamma)
+    require_shape(tau, gamma)
     _check_losses(losses)
     if not 0 < integral < math.inf:
         raise ValueError(f"the integral of q has to be positive and finite, got {integral}")
@@ -178,9 +179,12 @@ def rejection(contexts: Tensor, reference: Reference, losses: Losses, cap: Cap, 
     Three sets of draws of the reference, independent of each other: the first finds beta, the
     second estimates :math:`z = \int p\, d\mu` and certifies that :math:`\tau z \in [1/\kappa, 1]`,
     the third is accepted or not. An accepted action has the density p / z, and d = p / (mean of p
-    over the second set); since that mean is unbiased and independent of the action given beta, so is
-    1 / d. After :attr:`Cap.budget` tries a last draw is played as it is: its density is 1, and d = 1.
-    Whether one gave up is in the log, so that the two cases do not mix.
+    over the second set); that mean is unbiased and, given beta, independent of the action, so that
+    1 / d is unbiased too. After :attr:`Cap.budget` tries a last draw is played as it is: its
+    density is 1, and d = 1. Each of the two cases is unbiased by itself, and therefore both are.
+
+    beta aims at an integral of q below 1, at which q is flatter than at 1, which is what
+    :func:`among` solves for: rejection explores more widely at the same tau and gamma.
 
     A context that is not certified is played all the same; it may take more tries, and its weights
     are as unbiased.
@@ -235,7 +239,12 @@ def _predicted(contexts: Tensor, actions: Tensor, losses: Losses) -> Tensor:
     return found
 
 
-def _check_shape(tau: float, gamma: float) -> None:
+def require_shape(tau: float, gamma: float) -> None:
+    """Refuse a tau or gamma out of range.
+
+    Raises:
+        ValueError: in one sentence.
+    """
     if not (1 <= tau < math.inf and 0 < gamma < math.inf):
         raise ValueError(
             f"CappedIGW needs a finite tau >= 1 and a finite gamma > 0, got {tau} and {gamma}"

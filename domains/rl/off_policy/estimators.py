@@ -1,8 +1,8 @@
 r"""The value of a policy from the log of another one: inverse propensity weights, three ways.
 
-Symbols: outcomes :math:`r_i` (rewards or losses) of n logged actions, log densities of these actions
-under the logging policy and under the target, both with respect to the same reference; that law may
-be unknown, as it cancels in the weights :math:`w_i = \pi(a_i | x_i) / d_i`.
+Symbols: outcomes :math:`r_i` (rewards or losses) of n logged actions, log densities of these
+actions under the logging policy and under the target, both with respect to the same reference; that
+law may be unknown, as it cancels in the weights :math:`w_i = \pi(a_i | x_i) / d_i`.
 
 =================  ==============================================================================
 ``ips``            :math:`\frac1n \sum w_i r_i`: unbiased
@@ -126,7 +126,8 @@ def _weighted(
         )
     if (np.isnan(other) | (other == np.inf)).any():
         raise ValueError("log densities of the target have to be finite or -inf, got NaN or inf")
-    weights = np.exp(other - own)
+    with np.errstate(over="ignore"):
+        weights = np.exp(other - own)
     if not np.isfinite(weights).all():
         raise ValueError(
             f"importance weights up to exp({(other - own).max():.0f}) overflow; the logging policy "

@@ -22,7 +22,7 @@ RIDGE = 1.0
 
 
 class Prediction:
-    """Ridge regression of losses on bumps of the action, for every label; a half where it knows none."""
+    """Ridge regression of losses on bumps of the action, for every label; a half at first."""
 
     def __init__(self) -> None:
         self.centres = torch.linspace(-1.5, 1.5, CENTRES, dtype=torch.float64)
@@ -51,24 +51,26 @@ class Log:
     """What one way of logging left, a row a round.
 
     Args:
+        prediction: of losses, after all rounds.
         labels: the contexts.
         expected: mean losses of the actions played, which only a simulation knows.
         losses: those observed, 0 or 1.
         log_density: of the actions played.
         predicted: losses of these, by the prediction of the time.
         baseline: the mean prediction over each target's actions, (rounds, targets).
-        tries: draws of the reference.
+        draws: of the reference, for everything.
         accepted: False where rejection gave up.
         certified: whether the normaliser was.
     """
 
+    prediction: Prediction
     labels: Tensor
     expected: Tensor
     losses: Tensor
     log_density: Tensor
     predicted: Tensor
     baseline: Tensor
-    tries: Tensor
+    draws: Tensor
     accepted: Tensor
     certified: Tensor
 
@@ -87,8 +89,8 @@ def logged(
 ) -> Log:
     """Play rounds and keep a log.
 
-    The prediction is fitted to all earlier blocks; gamma grows with the square root of the rounds to
-    that of ``cap``, as in the paper.
+    The prediction is fitted to all earlier blocks; gamma grows with the square root of the rounds
+    to that of ``cap``, as in the paper.
 
     Args:
         bandit: it.
@@ -117,13 +119,13 @@ def logged(
         losses = bandit.observe(expected, rng)
         baseline = _baseline(bandit, prediction)[labels]
         predicted = prediction(labels, played.actions[:, None])[:, 0]
-        parts.append(
-            (labels, expected, losses, played.log_density, predicted, baseline)
-            + (played.tries, played.accepted, played.certified)
-        )
+        seen = labels, expected, losses, played.log_density, predicted, baseline
+        draws = played.tries + (2 * now.draws if logger == "rejection" else 0)
+        parts.append((*seen, draws, played.accepted, played.certified))
         prediction.learn(labels, played.actions, losses)
         on_rounds(len(block))
-    return Log(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+    return Log(prediction, *columns)
 
 
 def estimates(bandit: Bandit, log: Log) -> list[dict[str, Any]]:

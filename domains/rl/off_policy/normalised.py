@@ -1,21 +1,21 @@
 r"""Is a density normalised? Two bets against it, settled by draws alone.
 
-For independent draws of the reference, a density :math:`q \in [0, \tau]` that was fixed before them,
-and :math:`m = \int q\, d\mu`:
+For independent draws of the reference, a density :math:`q \in [0, \tau]` that was fixed before
+them, and :math:`m = \int q\, d\mu`:
 
 .. math::
     W_t = \prod_{s \le t} (1 + \lambda_s (1 - q_s)), \qquad
     W'_t = \prod_{s \le t} (1 + \lambda'_s (q_s - 1/\kappa)).
 
-With stakes :math:`\lambda \ge 0` that depend on earlier draws alone, and factors that stay positive,
-W is a supermartingale if :math:`m \ge 1`, and W' is one if :math:`m \le 1/\kappa`. By Ville's
-inequality it then ever reaches :math:`1/\alpha` with probability at most :math:`\alpha`. Only one of
-the two can be the case, so that :math:`\alpha` need not be split.
+With stakes :math:`\lambda \ge 0` that depend on earlier draws alone, and factors that stay
+positive, W is a supermartingale if :math:`m \ge 1`, and W' is one if :math:`m \le 1/\kappa`. By
+Ville's inequality it then ever reaches :math:`1/\alpha` with probability at most :math:`\alpha`.
+Only one of the two can be the case, so that :math:`\alpha` need not be split.
 
 Source: Rucker, Zhu, Mineiro 2023, https://arxiv.org/abs/2302.08551; Waudby-Smith, Ramdas 2023,
 Estimating means of bounded random variables by betting, https://arxiv.org/abs/2010.09686.
-Differs: they search all values of beta with one set of draws, as a confidence sequence. Here beta is
-found on draws of its own, and only that one is tested.
+Differs: they search all values of beta with one set of draws, as a confidence sequence. Here beta
+is found on draws of its own, and only that one is tested.
 """
 
 import math
