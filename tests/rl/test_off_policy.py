@@ -245,7 +245,8 @@ def test_losses_out_of_range_are_refused():
         with pytest.raises(ValueError, match=r"losses in \[0, 1\]"):
             among(actions, torch.full((2, 3), bad), 2, 1, Rng(0))
         with pytest.raises(ValueError, match=r"losses in \[0, 1\]"):
-            rejection(torch.zeros(2), uniform, lambda x, a: a[..., 0] * 0 + bad, Cap(), Rng(0))
+            wrong = torch.full((2, Cap().draws), bad)
+            rejection(torch.zeros(2), uniform, lambda x, a, f=wrong: f, Cap(), Rng(0))
     with pytest.raises(ValueError, match=r"actions \(B, K, A\)"):
         among(actions, torch.zeros(2, 4), 2, 1, Rng(0))
     with pytest.raises(ValueError, match="need the shape"):

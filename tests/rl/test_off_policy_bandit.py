@@ -86,11 +86,11 @@ def test_losses_fall_with_the_rounds(logger):
 @pytest.mark.parametrize("logger", LOGGERS)
 def test_estimates_deviate_as_their_errors_say(logger):
     bandit, deviations = Bandit("uniform"), []
-    for seed in range(25):
+    for seed in range(16):
         rows = estimates(bandit, logged(bandit, logger, 400, Cap(draws=60), Rng(seed)))
         deviations.append([[row[way]["deviation"] for way in ("ips", "dr")] for row in rows[:2]])
     found = np.array(deviations)
-    assert np.abs(found.mean(0)).max() < 0.7
+    assert np.abs(found.mean(0)).max() < 0.9
     assert found.std(0).max() < 1.5 and found.std(0).min() > 0.6
 
 

@@ -152,7 +152,9 @@ class Bandit:
         return float((target.nodes.exp() * self.losses).mean())
 
     def _target(self, name: str, sharpness: float, part: float) -> Target:
-        kept = self.losses.sort(1).values[:, round(part * NODES) - 1]
+        # Between two nodes; none lies beyond the last, where the reference still acts.
+        ends = torch.nn.functional.pad(self.losses.sort(1).values, (0, 1), value=torch.inf)
+        kept = ends[:, round(part * NODES) - 1 :][:, :2].mean(1)
         raw = (-sharpness * self.losses).masked_fill(self.losses > kept[:, None], -torch.inf)
         log_norm = raw.exp().mean(1).log()
         return Target(name, raw - log_norm[:, None], sharpness, kept, log_norm)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from domains.rl.off_policy.bandit import LABELS, Bandit
+from domains.rl.off_policy.bandit import LABELS, NODES, Bandit
 from domains.rl.off_policy.capped_igw import Cap, Played, among, rejection
 from domains.rl.off_policy.estimators import Estimate, doubly_robust, ips, snips
 from guided.rng import Rng
@@ -32,17 +32,22 @@ class Prediction:
 
     def __call__(self, labels: Tensor, actions: Tensor) -> Tensor:
         """Return losses in [0, 1], (B, K), of labels (B,) and actions (B, K, 1)."""
-        found = torch.einsum("bkf,bf->bk", self._features(actions[..., 0]), self.weights[labels])
+        return self.of(self.features(actions[..., 0]), labels)
+
+    def of(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Return losses (B, K) of the features (B, K, F) of actions."""
+        found = (features @ self.weights[labels][..., None])[..., 0]
         return (0.5 + found).clamp(0, 1)
 
     def learn(self, labels: Tensor, actions: Tensor, losses: Tensor) -> None:
         """Take in actions (B, 1) and their losses (B,)."""
-        features = self._features(actions[:, 0])
+        features = self.features(actions[:, 0])
         self.square.index_add_(0, labels, features[:, :, None] * features[:, None, :])
         self.product.index_add_(0, labels, features * (losses - 0.5)[:, None])
         self.weights = torch.linalg.solve(self.square, self.product)
 
-    def _features(self, actions: Tensor) -> Tensor:
+    def features(self, actions: Tensor) -> Tensor:
+        """Return the bumps (..., F) at numbers (...)."""
         return (-0.5 * ((actions[..., None] - self.centres) / BUMP).square()).exp()
 
 
@@ -110,6 +115,8 @@ def logged(
             f"{logger!r} and {rounds}"
         )
     prediction, parts, done = Prediction(), [], 0
+    nodes = prediction.features(bandit.actions)
+    shares = torch.stack([target.nodes.exp() / NODES for target in bandit.targets], 2)
     for block in torch.arange(rounds).tensor_split(BLOCKS):
         done += len(block)
         now = Cap(cap.tau, cap.gamma * (done / rounds) ** 0.5, cap.kappa, cap.alpha, cap.draws)
@@ -117,7 +124,8 @@ def logged(
         played = _played(bandit, logger, labels, prediction, now, rng)
         expected = bandit.loss(labels, played.actions[:, None])[:, 0]
         losses = bandit.observe(expected, rng)
-        baseline = _baseline(bandit, prediction)[labels]
+        guess = prediction.of(nodes, torch.arange(LABELS))
+        baseline = torch.einsum("ln,lnt->lt", guess, shares)[labels]
         predicted = prediction(labels, played.actions[:, None])[:, 0]
         seen = labels, expected, losses, played.log_density, predicted, baseline
         draws = played.tries + (2 * now.draws if logger == "rejection" else 0)
@@ -155,9 +163,3 @@ def _played(
     draws, tau = (1, 1.0) if logger == "reference" else (DRAWS, cap.tau)
     actions = bandit.reference(labels, draws, rng)
     return among(actions, prediction(labels, actions), tau, cap.gamma, rng)
-
-
-def _baseline(bandit: Bandit, prediction: Prediction) -> Tensor:
-    """Return the mean prediction over each target's actions, (labels, targets)."""
-    guess = prediction(torch.arange(LABELS), bandit.actions[..., None])
-    return torch.stack([(t.nodes.exp() * guess).mean(1) for t in bandit.targets], 1)
