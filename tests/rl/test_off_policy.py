@@ -25,10 +25,9 @@ def dip(contexts, actions):
 
 
 def integral(beta, tau, gamma):
-    """The integral of q for |a - 0.7| and U[0, 1], in closed form, for beta <= 0 or above."""
-    flat = min(beta + 0.7, 0.7) + min(beta, 0.3) if beta > 0 else 0.0
-    flat = min(beta, 0.7) + min(beta, 0.3) if beta > 0 else flat
+    """The integral of q for |a - 0.7| and U[0, 1], in closed form: the flat top and two sides."""
     low = max(beta, 0.0)
+    flat = min(low, 0.7) + min(low, 0.3)
     sides = sum(
         math.log((1 + gamma * (end - beta)) / (1 + gamma * (low - beta))) / gamma
         for end in (0.7, 0.3)

@@ -122,7 +122,7 @@ def _verdict(facts: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
     gave_up = max(log["gave_up"] for log in sampled)
     return [
         f"{near} of {len(rows)} IPS estimates from CappedIGW logs lie within {WITHIN:g} standard "
-        f"errors of the truth",
+        f"errors of the truth, as about 95 % of correct ones do",
         f"rejection: normaliser certified in {sure:.1%} of the rounds, gave up in {gave_up:.2%}",
         "draws: of the reference for an action; loss: of the last block; worth: effective size",
     ]

@@ -199,33 +199,40 @@ def rejection(contexts: Tensor, reference: Reference, losses: Losses, cap: Cap, 
     Raises:
         ValueError: for losses of another shape or out of [0, 1].
     """
-    count, one = len(contexts), len(rng.seeds) == 1
-    found = _predicted(contexts, reference(contexts, cap.draws, rng), losses)
-    beta = solve_beta(found, cap.tau, cap.gamma, cap.integral)
+    beta = solve_beta(
+        _predicted(contexts, reference(contexts, cap.draws, rng), losses),
+        cap.tau, cap.gamma, cap.integral,
+    )  # fmt: skip
     checked = _predicted(contexts, reference(contexts, cap.draws, rng), losses)
     p = acceptance(checked, beta, cap.gamma)
-    log_z = p.mean(1).log()
-    last = reference(contexts, 1, rng)
-    actions, log_density = last[:, 0].clone(), torch.zeros_like(log_z)
-    tries = torch.full((count,), cap.budget)
-    left = torch.arange(count)
+    sure = certified(cap.tau * p, cap.tau, cap.kappa, cap.alpha)
+    actions, chance, tries = _tried(contexts, reference, losses, beta, cap, rng)
+    accepted = chance.isfinite()
+    log_density = torch.where(accepted, chance.log() - p.mean(1).log(), 0.0)
+    return Played(actions, log_density, tries, beta, accepted, sure)
+
+
+def _tried(
+    contexts: Tensor, reference: Reference, losses: Losses, beta: Tensor, cap: Cap, rng: Rng
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the first accepted actions, their p, and tries; p is nan where there was none."""
+    actions = reference(contexts, 1, rng)[:, 0].clone()
+    chance = torch.full((len(contexts),), torch.nan, dtype=torch.float64)
+    tries = torch.full((len(contexts),), cap.budget)
+    left = torch.arange(len(contexts))
     for done in range(0, cap.budget, AT_ONCE):
         if not len(left):
             break
-        streams = rng if one else rng.take(left.numpy())
+        streams = rng if len(rng.seeds) == 1 else rng.take(left.numpy())
         drawn = reference(contexts[left], min(AT_ONCE, cap.budget - done), streams)
-        chance = acceptance(_predicted(contexts[left], drawn, losses), beta[left], cap.gamma)
-        yes = streams.uniform(chance.shape, torch.float64) < chance
+        p = acceptance(_predicted(contexts[left], drawn, losses), beta[left], cap.gamma)
+        yes = streams.uniform(p.shape, torch.float64) < p
         hit, first = yes.any(1), yes.int().argmax(1)
         rows, first = left[hit], first[hit]
-        actions[rows] = drawn[hit, first]
-        log_density[rows] = chance[hit, first].log() - log_z[rows]
+        actions[rows], chance[rows] = drawn[hit, first], p[hit, first]
         tries[rows] = done + first + 1
         left = left[~hit]
-    accepted = torch.ones(count, dtype=torch.bool)
-    accepted[left] = False
-    sure = certified(cap.tau * p, cap.tau, cap.kappa, cap.alpha)
-    return Played(actions, log_density, tries, beta, accepted, sure)
+    return actions, chance, tries
 
 
 def _predicted(contexts: Tensor, actions: Tensor, losses: Losses) -> Tensor:
