@@ -42,6 +42,7 @@ def commands() -> dict[str, Callable[..., Any]]:
     from domains.rl.commands.demo import Demo
     from domains.rl.commands.evaluate import Evaluate
     from domains.rl.commands.point_robot import PointRobotCommand
+    from domains.rl.commands.off_policy import OffPolicy
     from domains.rl.commands.train import Train
 
     return {
@@ -51,4 +52,5 @@ def commands() -> dict[str, Callable[..., Any]]:
         "demo": Demo,
         "bandits": Bandits,
         "point-robot": PointRobotCommand,
+        "off-policy": OffPolicy,
     }

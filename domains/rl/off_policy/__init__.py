@@ -1,0 +1,1 @@
+"""Logs that can be reused: CappedIGW exploration around a policy, and estimates from its logs."""
