@@ -14,7 +14,6 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 MakeEnv = Callable[[], gymnasium.Env]
 SUCCESS = ("success", "is_success")  # what environments call it in their infos
-SAFETY = ("cost", "margin")
 
 
 class Seeded(gymnasium.Wrapper):
@@ -56,8 +55,9 @@ class Seeded(gymnasium.Wrapper):
             return self._last, 0.0, False, False, {}
         self._last, reward, terminated, truncated, info = self.env.step(action)
         told = [bool(info[key]) for key in SUCCESS if key in info]
-        success = {"success": any(told)} if told else {}
-        left = {**success, **_floats(info, SAFETY)}
+        left: dict[str, Any] = {"success": any(told)} if told else {}
+        if "cost" in info or "margin" in info:
+            left |= _floats(info, ("cost", "margin"))
         return self._last, float(reward), bool(terminated), bool(truncated), left
 
 

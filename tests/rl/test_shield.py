@@ -282,15 +282,15 @@ class Bold(Random):
 
 
 def test_exact_scores_keep_a_bold_robot_out_of_the_hazards():
-    value = feasible_value(Grid(61, 24, top_speed=4.1))
+    value = feasible_value(Grid(45, 24, top_speed=4.1))
     env = partial(make, "guided/PointRobot-v0", max_episode_steps=40)
-    trials = Trials(60, seed=1)
+    trials = Trials(50, seed=1)
     bare = evaluate(env, Bold(), trials)
     faster = Shield(Bold(), exact_danger(value), lambda o, c: c[..., 0], threshold=-0.05)
     guarded = evaluate(env, faster, trials)
     x, y, v, cos, sin = bare.starts[:, :5].T
     feasible = value.value(np.stack([x, y, v, np.arctan2(sin, cos)], -1)) < -0.1
-    assert 30 < feasible.sum() < 60
+    assert 25 < feasible.sum() < 50
     assert bare.costs[feasible].sum() > 20  # the random robot runs into them
     assert guarded.costs[feasible].sum() == 0
     assert -0.1 < guarded.worst_margin[feasible].max() <= 0  # and it uses the room there is
