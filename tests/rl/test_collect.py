@@ -149,7 +149,7 @@ def test_a_place_that_cannot_be_written_is_noticed_before_anything_is_played(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "file").touch()
-    monkeypatch.setattr(recorder, "_play", lambda *_: pytest.fail("played"))
+    monkeypatch.setattr(recorder, "play", lambda *_: pytest.fail("played"))
     monkeypatch.setattr("domains.rl.commands.collect.train_sac", lambda *_: pytest.fail("trained"))
     for preset in ("pointmaze/umaze-mixed", "pendulum/sac"):
         command = ["collect", preset, "--quick", "--id", "file/umaze-v0"]

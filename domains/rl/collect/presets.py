@@ -6,6 +6,7 @@ from typing import Any
 
 from domains.rl.collect.behaviour import Behaviour, Uniform
 from domains.rl.collect.sac import Learned, SacTraining
+from domains.rl.collect.spread import Spread
 from domains.rl.collect.swingup import SwingUp
 from domains.rl.collect.waypoint import Waypoint
 
@@ -30,6 +31,7 @@ class Preset:
         steps: default size.
         options: what ``gymnasium.make`` takes besides the id.
         training: of the policy that the places ``Learned`` wait for; None = there are none.
+        spread: which of the recorded episodes are kept, by cost and return; None = all.
     """
 
     environment: str
@@ -38,6 +40,7 @@ class Preset:
     steps: int
     options: Mapping[str, Any] = field(default_factory=dict)
     training: SacTraining | None = None
+    spread: Spread | None = None
 
     def with_policy(self, policy: Learned) -> "Preset":
         """Return the preset with a trained policy in every place that waits for one."""

@@ -19,28 +19,13 @@ import numpy as np
 
 from domains.rl import environments
 from domains.rl.collect.behaviour import Behaviour, Uniform
+from domains.rl.collect.play import Episode, play
 from domains.rl.collect.presets import Preset, Quality
+from domains.rl.collect.spread import Spread
 from guided.rng import stream_seed
 
 # What a stream of random numbers is for, so that no two are the same.
-_EPISODE, _NOISE, _REFERENCE = 0, 1, 2
-
-
-@dataclass(frozen=True)
-class Episode:
-    """What one recorded episode was: its quality's name, steps, return and success.
-
-    Args:
-        quality: name of the behaviour in the mixture.
-        steps: transitions.
-        total: undiscounted return.
-        success: what the environment says at the end; None where it does not say.
-    """
-
-    quality: str
-    steps: int
-    total: float
-    success: bool | None
+_EPISODE, _NOISE, _REFERENCE, _SPREAD = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -84,14 +69,14 @@ def record(
         overwrite: replace a data set of that name, once the new one is complete.
         reference_episodes: episodes of the random and of the best behaviour whose mean returns
             count as 0 and 1 in the normalised score.
-        advance: called after each recorded episode.
+        advance: called after each recorded episode, those that the preset's spread drops included.
 
     Returns:
-        The episodes, and the two reference returns.
+        The episodes of the data set, and the two reference returns.
 
     Raises:
         ValueError: for a name that Minari does not take or that exists, packages that are missing,
-            or a task without continuous actions.
+            a task without continuous actions, or a spread for a task without costs.
     """
     place = require_recordable(dataset_id, overwrite, seed, reference_episodes)
     env = environments.make(preset.environment, **preset.options)
@@ -102,10 +87,22 @@ def record(
     )
     episodes, buffers = [], []
     for episode, buffer in _episodes(env, preset.qualities, size, seed):
+        if preset.spread is not None and episode.cost is None:
+            raise ValueError(
+                f"the spread over costs needs a task whose info tells its cost, and "
+                f"{preset.environment} tells none; leave out the preset's spread"
+            )
         episodes.append(episode)
         buffers.append(buffer)
         advance(episode)
     about = _about(preset, size, seed, reference_episodes, reference)
+    if preset.spread is not None:
+        kept = _kept(preset.spread, episodes, seed)
+        about["description"] += (
+            f" Of {len(episodes)} recorded episodes {len(kept)} are kept: "
+            f"{preset.spread.describe()}."
+        )
+        episodes, buffers = [episodes[i] for i in kept], [buffers[i] for i in kept]
     with _all_or_nothing(place):
         _write(dataset_id, env, episodes, buffers, about)
     return episodes, reference
@@ -164,6 +161,12 @@ def _write(
     data.storage.update_episode_metadata([_metadata(e) for e in episodes])
 
 
+def _kept(spread: Spread, episodes: list[Episode], seed: int) -> list[int]:
+    costs = [e.cost for e in episodes if e.cost is not None]
+    rng = np.random.default_rng([seed, _SPREAD])
+    return spread.keep(costs, [e.total for e in episodes], rng).tolist()
+
+
 def _about(
     preset: Preset, size: Size, seed: int, references: int, reference: tuple[float, float]
 ) -> dict[str, Any]:
@@ -178,8 +181,9 @@ def _about(
 
 
 def _metadata(episode: Episode) -> dict[str, Any]:
-    said = {"quality": episode.quality, "return": episode.total}
-    return said if episode.success is None else {**said, "success": episode.success}
+    said: dict[str, Any] = {"quality": episode.quality, "return": episode.total}
+    told = {"success": episode.success, "cost": episode.cost}
+    return said | {name: value for name, value in told.items() if value is not None}
 
 
 def dataset_path(dataset_id: str) -> Path:
@@ -211,7 +215,7 @@ def mean_return(env: Any, behaviour: Behaviour, seed: int, episodes: int) -> flo
     for i in range(episodes):
         reset_seed = stream_seed(seed, _REFERENCE, _EPISODE, i)
         rng = np.random.default_rng([seed, _REFERENCE, _NOISE, i])
-        totals.append(_play(env, Quality("", behaviour), reset_seed, rng)[0].total)
+        totals.append(play(env, "", behaviour, reset_seed, rng)[0].total)
     return float(np.mean(totals))
 
 
@@ -241,43 +245,9 @@ def _episodes(
         counts[quality.name] += 1
         rng = np.random.default_rng([seed, _NOISE, index])
         reset_seed = stream_seed(seed, _EPISODE, index)
-        episode, buffer = _play(env, quality, reset_seed, rng)
+        episode, buffer = play(env, quality.name, quality.behaviour, reset_seed, rng)
         steps, index = steps + episode.steps, index + 1
         yield episode, buffer
-
-
-def _play(env: Any, quality: Quality, seed: int, rng: np.random.Generator) -> tuple[Episode, Any]:
-    from minari.data_collector.episode_buffer import EpisodeBuffer
-
-    observation, info = env.reset(seed=seed)
-    actor = quality.behaviour.start(env, rng)
-    observations, actions, rewards = [observation], [], []
-    ends: list[list[bool]] = []
-    while not ends or not any(ends[-1]):
-        actions.append(actor.act(observation))
-        observation, reward, *end, info = env.step(actions[-1])
-        observations.append(observation)
-        rewards.append(float(reward))
-        ends.append(end)
-    terminated, truncated = np.array(ends, dtype=bool).T
-    # A goal reached in the very last step is an end, and not a cut.
-    buffer = EpisodeBuffer(
-        seed=seed,
-        observations=_stack(observations),
-        actions=np.stack(actions),
-        rewards=rewards,
-        terminations=list(terminated),
-        truncations=list(truncated & ~terminated),
-    )
-    success = info.get("success")
-    known = None if success is None else bool(success)
-    return Episode(quality.name, len(rewards), sum(rewards), known), buffer
-
-
-def _stack(observations: list[Any]) -> Any:
-    if isinstance(observations[0], dict):
-        return {key: _stack([o[key] for o in observations]) for key in observations[0]}
-    return np.stack(observations)
 
 
 @contextlib.contextmanager

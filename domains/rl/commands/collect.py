@@ -11,9 +11,11 @@ import tyro
 from tqdm import tqdm
 
 from domains.rl import environments
+from domains.rl.collect.play import Episode
 from domains.rl.collect.presets import PRESETS, Preset
-from domains.rl.collect.recorder import Episode, Size, dataset_path, record, require_recordable
+from domains.rl.collect.recorder import Size, dataset_path, record, require_recordable
 from domains.rl.collect.sac import Learned, SacTraining, train_sac
+from domains.rl.collect.spread import report
 from guided.results import require_writable, versions, write_json
 
 
@@ -62,6 +64,7 @@ class Collect:
             preset = preset.with_policy(self._train(preset, preset.training))
         total = size.steps if size.episodes is None else size.episodes
         unit = "step" if size.episodes is None else "episode"
+        recorded: list[Episode] = []
         with tqdm(total=total, desc=f"recording {self.preset}", unit=unit) as bar:
             episodes, reference = record(
                 preset,
@@ -70,7 +73,7 @@ class Collect:
                 self.seed,
                 overwrite=self.overwrite,
                 reference_episodes=references,
-                advance=_advance(bar, size.episodes is None),
+                advance=_advance(bar, size.episodes is None, recorded),
             )
         facts = {
             "id": dataset_id,
@@ -78,12 +81,18 @@ class Collect:
             "seconds": round(time.perf_counter() - began, 2),
             "reference": dict(zip(("random", "best"), reference, strict=True)),
             **summary(episodes),
+            **_spread_facts(preset, recorded),
             "versions": versions(),
         }
         if self.json is not None:
             write_json(self.json, facts)
         for name, row in facts["qualities"].items():
             print(f"{name:8s} {_line(row)}")
+        if "recorded" in facts:
+            print(
+                f"kept {facts['episodes']} of {facts['recorded']} recorded episodes, spread over "
+                f"{facts['coverage']:.0%} of the bins of cost and return"
+            )
         print(f"wrote {dataset_id}: {_line(facts)}")
 
     def _preset(self) -> Preset:
@@ -109,6 +118,7 @@ def summary(episodes: list[Episode]) -> dict[str, Any]:
 def _figures(episodes: list[Episode]) -> dict[str, Any]:
     successes = [e for e in episodes if e.success]
     known = any(e.success is not None for e in episodes)
+    costs = [e.cost for e in episodes if e.cost is not None]
     return {
         "episodes": len(episodes),
         "steps": sum(e.steps for e in episodes),
@@ -118,7 +128,17 @@ def _figures(episodes: list[Episode]) -> dict[str, Any]:
         "mean_steps_of_successes": (
             float(np.mean([e.steps for e in successes])) if successes else None
         ),
+        **(report(costs, [e.total for e in episodes]) if costs else {}),
     }
+
+
+def _spread_facts(preset: Preset, recorded: list[Episode]) -> dict[str, Any]:
+    """Return how many episodes there were before the preset's spread, and the bins they hit."""
+    if preset.spread is None:
+        return {}
+    costs = [e.cost for e in recorded if e.cost is not None]
+    coverage = preset.spread.coverage(costs, [e.total for e in recorded])
+    return {"recorded": len(recorded), "coverage": coverage}
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -130,6 +150,10 @@ def _line(row: dict[str, Any]) -> str:
         text += f", success {row['success']:.2f}"
     if row["mean_steps_of_successes"] is not None:
         text += f" in {row['mean_steps_of_successes']:.1f} steps"
+    if "mean_cost" in row:
+        text += f", mean cost {row['mean_cost']:.2f}, safe {row['safe']:.2f}"
+        if row["return_cost_correlation"] is not None:
+            text += f", correlation of return and cost {row['return_cost_correlation']:.2f}"
     return text
 
 
@@ -137,8 +161,9 @@ def _to(bar: tqdm, step: int) -> None:
     bar.update(step - bar.n)
 
 
-def _advance(bar: tqdm, by_steps: bool) -> Callable[[Episode], None]:
+def _advance(bar: tqdm, by_steps: bool, recorded: list[Episode]) -> Callable[[Episode], None]:
     def advance(episode: Episode) -> None:
+        recorded.append(episode)
         bar.update(episode.steps if by_steps else 1)
 
     return advance

@@ -1,6 +1,7 @@
 """What data must be for training to make sense."""
 
 import torch
+from torch import Tensor
 
 from domains.rl.data.offline import OfflineData
 
@@ -9,7 +10,8 @@ def require_trainable(data: OfflineData) -> OfflineData:
     """Return the data, if a policy can be trained on them.
 
     Raises:
-        ValueError: for less than two episodes, or for numbers that are not finite.
+        ValueError: for less than two episodes, for numbers that are not finite, or for negative
+            costs.
     """
     if not len(data):
         raise ValueError(f"{data.name} is empty: it has no transition; collect some episodes")
@@ -22,12 +24,49 @@ def require_trainable(data: OfflineData) -> OfflineData:
     for name, values, episode in (
         ("observations", data.states, state_episode),
         ("actions", data.actions, step_episode),
-        ("rewards", data.rewards[:, None], step_episode),
+        ("rewards", data.rewards, step_episode),
+        ("costs", data.costs, step_episode),
+        ("margins", data.margins, state_episode),
     ):
-        bad = ~values.isfinite().all(-1)
-        if bad.any():
-            raise ValueError(
-                f"{data.name} has {name} that are NaN or infinite in {int(bad.sum())} steps, the "
-                f"first in episode {int(episode[bad][0])}; remove those episodes"
-            )
+        if values is not None:
+            bad = ~values.isfinite().reshape(len(values), -1).all(-1)
+            _refuse(data, name, "NaN or infinite", bad, episode)
+    if data.costs is not None:
+        _refuse(data, "costs", "negative", data.costs < 0, step_episode)
     return data
+
+
+def require_costs(data: OfflineData) -> list[str]:
+    """Return what is to be said about the costs of data that safety is to be learnt from.
+
+    Returns:
+        Sentences, none for data with costs and without them.
+
+    Raises:
+        ValueError: for data that have no costs.
+    """
+    if data.costs is None:
+        raise ValueError(
+            f"{data.name} has no costs, and safety is learnt from them; take data with infos "
+            f"'cost' (Minari) or an array costs (HDF5)"
+        )
+    if not (data.costs > 0).any():
+        return [
+            f"All {len(data)} costs of {data.name} are 0: every state counts as feasible, and the "
+            f"policy learns nothing about safety."
+        ]
+    if (data.costs > 0).all():
+        return [
+            f"All {len(data)} costs of {data.name} are above 0: no state counts as feasible, and "
+            f"the policy can only learn to do less harm."
+        ]
+    return []
+
+
+def _refuse(data: OfflineData, name: str, fault: str, bad: Tensor, episode: Tensor) -> None:
+    """Raise if any is bad; ``bad`` and the number of the ``episode`` are of every row."""
+    if bad.any():
+        raise ValueError(
+            f"{data.name} has {name} that are {fault} in {int(bad.sum())} steps, the first in "
+            f"episode {int(episode[bad][0])}; remove those episodes"
+        )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from domains.rl.data.checks import require_trainable
 from domains.rl.data.flatten import Shapes, flatten, layout
 from domains.rl.data.offline import OfflineData
 from domains.rl.data.scores import reference
+from domains.rl.data.signals import costs_of, joined, margins_of
 from guided.command import one_line
 from guided.results import require_writable
 
@@ -33,7 +34,8 @@ def load(
     An episode that was both terminated and truncated has ended in a terminal; one whose last step
     is neither was cut, which is a timeout. A flag inside an episode ends one there. The environment
     is the one for evaluation, where the data set names one. Bounds of actions that the environment
-    leaves infinite are the least and largest logged actions.
+    leaves infinite are the least and largest logged actions. Infos named ``cost`` and ``margin``
+    (or ``h``) are the costs and margins of :class:`domains.rl.data.offline.OfflineData`.
 
     Args:
         dataset: a Minari id, e.g. ``D4RL/pointmaze/umaze-v2``, with its place in front (as in
@@ -46,8 +48,8 @@ def load(
 
     Raises:
         ValueError: for a data set that is not there, cannot be read, or cannot be trained on:
-            actions that are not a Box of one axis, numbers that are not finite, less than two
-            episodes.
+            actions that are not a Box of one axis, numbers that are not finite, negative costs,
+            costs or margins of some episodes only, less than two episodes.
     """
     name = dataset.split("://", 1)[-1].split("/", 1)[-1] if "://" in dataset else dataset
     folder = _local(dataset, name, download)
@@ -131,16 +133,17 @@ def _read(name: str, folder: Path, keys: Sequence[str] | None) -> OfflineData:
     parts = list(_segments(name, bar, size, keys, shapes))
     if not parts:
         raise ValueError(f"{name} is empty: it has no transition; collect some episodes")
-    states, actions, rewards, terminals = zip(*parts, strict=True)
-    ends = np.cumsum([len(r) for r in rewards])
+    ends = np.cumsum([len(part.rewards) for part in parts])
     timeouts = np.zeros(ends[-1], dtype=bool)
-    ended = np.concatenate(terminals)
+    ended = np.concatenate([part.terminals for part in parts])
     timeouts[ends - 1] = ~ended[ends - 1]
-    moves = np.concatenate(actions)
+    moves = np.concatenate([part.actions for part in parts])
+    costs = joined(name, "costs", [part.costs for part in parts])
+    margins = joined(name, "margins", [part.margins for part in parts])
     return OfflineData(
-        states=torch.from_numpy(np.concatenate(states)),
+        states=torch.from_numpy(np.concatenate([part.states for part in parts])),
         actions=torch.from_numpy(moves),
-        rewards=torch.from_numpy(np.concatenate(rewards)),
+        rewards=torch.from_numpy(np.concatenate([part.rewards for part in parts])),
         terminals=torch.from_numpy(ended),
         timeouts=torch.from_numpy(timeouts),
         starts=torch.from_numpy(np.concatenate([[0], ends])),
@@ -151,7 +154,32 @@ def _read(name: str, folder: Path, keys: Sequence[str] | None) -> OfflineData:
         keys=keys,
         reference=reference(name, about),
         shapes=shapes,
+        costs=None if costs is None else torch.from_numpy(costs),
+        margins=None if margins is None else torch.from_numpy(margins),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Segment:
+    """An episode: states and margins (T + 1, ...), and what its T steps gave."""
+
+    states: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminals: np.ndarray
+    costs: np.ndarray | None
+    margins: np.ndarray | None
+
+    def part(self, first: int, stop: int) -> "_Segment":
+        steps, states = slice(first, stop), slice(first, stop + 1)
+        return _Segment(
+            self.states[states],
+            self.actions[steps],
+            self.rewards[steps],
+            self.terminals[steps],
+            None if self.costs is None else self.costs[steps],
+            None if self.margins is None else self.margins[states],
+        )
 
 
 def _bounds(name: str, space: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -176,8 +204,7 @@ def _episodes(dataset: Any, folder: Path) -> Iterator[Any]:
 
 def _segments(
     name: str, episodes: Iterable[Any], size: int, keys: tuple[str, ...] | None, shapes: Shapes
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield states (T + 1, S), actions (T, A), rewards (T,) and terminals (T,) of every episode."""
+) -> Iterator[_Segment]:
     for episode in episodes:
         states = flatten(episode.observations, size, keys, shapes)
         actions = np.asarray(episode.actions, dtype=np.float32)
@@ -189,11 +216,14 @@ def _segments(
                 f"episode {episode.id} of {name} has {len(states)} observations, {len(actions)} "
                 f"actions and {len(rewards)} rewards, expected T + 1, T and T; collect it again"
             )
+        where, steps = f"episode {episode.id} of {name}", len(rewards)
+        costs = costs_of(where, episode.infos, steps)
+        margins = margins_of(where, episode.infos, steps)
+        whole = _Segment(states, actions, rewards, terminals, costs, margins)
         first = 0
         for stop in [*(np.flatnonzero(cut) + 1).tolist(), len(rewards)]:
             if stop > first:
-                part = slice(first, stop)
-                yield states[first : stop + 1], actions[part], rewards[part], terminals[part]
+                yield whole.part(first, stop)
             first = stop
 
 
