@@ -19,6 +19,7 @@ Range = tuple[float, float]
 Velocity = Callable[[np.ndarray, int], np.ndarray]  # from the place (2,) and the time, (2,)
 
 _AHEAD = 1.5  # metres from the robot to the point of the track that it heads for
+_BRAKE = 5.0  # metres a second^2, the deceleration before a ring's side
 _BALL_GAIN = 0.8  # force for each metre a second that is missing
 _CAR_COAST, _CAR_GAIN, _CAR_STEER = 0.27, 0.6, 2.0  # throttle holding 1 m/s, and feedback gains
 
@@ -138,12 +139,20 @@ def _circle(drawn: dict[str, float], phases: np.ndarray, sign: float) -> Velocit
     def wanted(place: np.ndarray, time: int) -> np.ndarray:
         widest = max(drawn["lane"] + drawn["sway"] * sway(time), 0.0)
         speed = max(drawn["speed"] + drawn["surge"] * surge(time), 0.0)
-        angle = np.arctan2(place[1], place[0]) - _AHEAD / drawn["ring"]
+        off = abs(float(np.hypot(*place)) - drawn["ring"])  # far from the ring, not straight at it
+        angle = np.arctan2(place[1], place[0]) - (_AHEAD + off) / drawn["ring"]
         target = drawn["ring"] * np.array([np.cos(angle), np.sin(angle)])
         target[0] = np.clip(target[0], -widest, widest)
-        return speed * _towards(target - place)
+        velocity = speed * _towards(target - place)
+        left, right = (_braked(side - place[0]) for side in (-widest, widest))
+        velocity[0] = np.clip(velocity[0], left, right)
+        return velocity
 
     return wanted
+
+
+def _braked(distance: float) -> float:
+    return float(np.sign(distance) * np.sqrt(2 * _BRAKE * abs(distance)))
 
 
 def _towards(offset: np.ndarray) -> np.ndarray:
