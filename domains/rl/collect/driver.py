@@ -65,15 +65,15 @@ class Driver:
         """
         drawn = {f.name: float(rng.uniform(*getattr(self, f.name))) for f in fields(self)}
         phases = rng.uniform(0.0, 2 * np.pi, 2)
-        task, agent = type(env.unwrapped.task).__name__, type(env.unwrapped.agent).__name__
+        task, agent = (_class_of(env.unwrapped, name) for name in ("task", "agent"))
         if task not in _TRACKS or agent not in _ROBOTS:
             raise ValueError(
-                f"Driver got a {agent} in a {task}; it drives a {' or '.join(_ROBOTS)} in a "
+                f"Driver got {env.unwrapped}; it drives a {' or '.join(_ROBOTS)} in a "
                 f"{' or '.join(_TRACKS)} of Bullet-Safety-Gym"
             )
         sign = rng.choice([-1.0, 1.0])
         wanted = _TRACKS[task](drawn, phases, sign)
-        return _DriverActor(env.action_space, _ROBOTS[agent], wanted, drawn, rng)
+        return _DriverActor(Uniform().start(env, rng), _ROBOTS[agent], wanted, drawn, rng)
 
     def describe(self) -> str:
         """Return the ranges that are not zero."""
@@ -89,7 +89,7 @@ class Driver:
 class _DriverActor:
     def __init__(
         self,
-        space: Any,
+        uniform: Actor,
         robot: Callable[[np.ndarray, np.ndarray], np.ndarray],
         wanted: Velocity,
         drawn: dict[str, float],
@@ -97,7 +97,7 @@ class _DriverActor:
     ) -> None:
         self._robot, self._wanted, self._rng = robot, wanted, rng
         self._noise, self._persistence = drawn["noise"], drawn["persistence"]
-        self._random, self._any = drawn["random"], Uniform().start(_Space(space), rng)
+        self._random, self._uniform = drawn["random"], uniform
         self._fresh = float(np.sqrt(1 - self._persistence**2))
         self._push = rng.standard_normal(2)
         self._time = 0
@@ -108,14 +108,13 @@ class _DriverActor:
         self._time += 1
         self._push = self._persistence * self._push + self._fresh * self._rng.standard_normal(2)
         if self._rng.random() < self._random:
-            return self._any.act(observation)
+            return self._uniform.act(observation)
         action = self._robot(observation, wanted) + self._noise * self._push
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class _Space:
-    action_space: Any
+def _class_of(env: Any, name: str) -> str:
+    return type(getattr(env, name, None)).__name__
 
 
 def _swing(drawn: dict[str, float], phase: float) -> Callable[[int], float]:

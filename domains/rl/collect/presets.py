@@ -9,7 +9,6 @@ from domains.rl.collect.sac import Learned, SacTraining
 from domains.rl.collect.swingup import SwingUp
 from domains.rl.collect.waypoint import Waypoint
 
-
 GOOD = Waypoint(gain=(4.0, 8.0), damping=(1.0, 1.0), noise=(0.2, 0.5))
 # Slow, pushed about by a noise that lasts, and at about every second cell off the path.
 WEAK = Waypoint(
