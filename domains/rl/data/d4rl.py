@@ -1,4 +1,4 @@
-"""D4RL: its published reference scores, and its HDF5 files.
+"""D4RL: its published reference scores, and its HDF5 files, also those of DSRL with costs.
 
 Source: Fu, Kumar, Nachum, Tucker, Levine (2020), D4RL, https://arxiv.org/abs/2004.07219; the scores
 are those of ``d4rl/infos.py`` in https://github.com/Farama-Foundation/D4RL.
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from domains.rl.data import dsrl
 from domains.rl.data.checks import require_trainable
 from domains.rl.data.offline import OfflineData
 from guided.command import one_line
@@ -51,7 +52,7 @@ NAMES = [
     r"d4rl/(pen|door|hammer|relocate)/(?:human|cloned|expert)-v\d+",
 ]
 NEEDED = ("observations", "actions", "rewards", "terminals")
-OPTIONAL = ("timeouts", "next_observations")
+OPTIONAL = ("timeouts", "next_observations", "costs")
 JUMP = 1e-4  # relative and absolute: more than rounding, less than a reset
 
 
@@ -76,7 +77,7 @@ def load_hdf5(
     low: np.ndarray | float | None = None,
     high: np.ndarray | float | None = None,
 ) -> OfflineData:
-    """Return the episodes of a D4RL file.
+    """Return the episodes of a D4RL file, or of a DSRL one, which has ``costs``.
 
     An episode ends at a terminal, at a timeout, where the next observation is not the one that
     follows in the file (if it has ``next_observations``), and with the file. All but the first are
@@ -105,12 +106,13 @@ def load_hdf5(
     least = np.minimum(-1, moves.min(0, initial=-1)) if low is None else low
     most = np.maximum(1, moves.max(0, initial=1)) if high is None else high
     name = name or Path(path).stem
+    task = dsrl.task(name)
     result = OfflineData(
         **tensors,
         low=torch.from_numpy(np.broadcast_to(least, moves.shape[1:]).astype(np.float32)),
         high=torch.from_numpy(np.broadcast_to(most, moves.shape[1:]).astype(np.float32)),
         name=name,
-        reference=published(name),
+        reference=published(name) if task is None else task.reference,
     )
     return require_trainable(result)
 
@@ -127,7 +129,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             if missing:
                 raise ValueError(
                     f"{path} lacks {', '.join(missing)} (it has {', '.join(file) or 'nothing'}); "
-                    f"expected a D4RL file with {', '.join(NEEDED)}"
+                    f"expected a D4RL or DSRL file with {', '.join(NEEDED)}"
                 )
             there = [key for key in (*NEEDED, *OPTIONAL) if key in file]
             arrays = {key: np.asarray(file[key]) for key in there}
@@ -140,7 +142,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path} is empty: it has no transition; download it again")
     for key, values in arrays.items():
         flag = key in ("terminals", "timeouts")
-        vector = flag or key == "rewards"
+        vector = flag or key in ("rewards", "costs")
         try:
             if values.shape[:1] != (count,):
                 raise ValueError
@@ -203,8 +205,7 @@ def _episodes(arrays: dict[str, np.ndarray], ends: np.ndarray) -> dict[str, np.n
         ends = np.flatnonzero((terminals | timeouts)[used])
     return {
         "states": states,
-        "actions": arrays["actions"][used],
-        "rewards": arrays["rewards"][used],
+        **{key: arrays[key][used] for key in ("actions", "rewards", "costs") if key in arrays},
         "terminals": terminals[used],
         "timeouts": timeouts[used],
         "starts": np.append(0, ends + 1),

@@ -1,4 +1,4 @@
-"""One entry for all data: a D4RL file, or the id of a Minari data set."""
+"""One entry for all data: a D4RL or DSRL file, or the id of a Minari data set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ def load_data(
     """Return logged episodes as flat tensors.
 
     Args:
-        source: a file that ends in ``.hdf5`` or ``.h5`` (D4RL), else a Minari id.
+        source: a file that ends in ``.hdf5`` or ``.h5`` (D4RL, DSRL), else a Minari id.
         download: fetch a Minari data set that is not there.
         cache: as :func:`domains.rl.data.minari_data.load` takes it; D4RL files need none.
         keys: entries of Minari's dict observations; None chooses.

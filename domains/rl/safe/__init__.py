@@ -1,12 +1,15 @@
-"""Safe offline reinforcement learning: a point robot whose feasible set is known."""
+"""Safe offline reinforcement learning: tasks with costs, a point robot's feasible set known."""
 
+from domains.rl.safe import velocity
 from domains.rl.safe.point_robot import PointRobot, margin, observe, register, step_states
 from domains.rl.safe.reachable import FeasibleValue, Grid, feasible_value, speed_levels
+from domains.rl.safe.velocity import SafeVelocity
 
 __all__ = [
     "FeasibleValue",
     "Grid",
     "PointRobot",
+    "SafeVelocity",
     "feasible_value",
     "margin",
     "observe",
@@ -16,3 +19,4 @@ __all__ = [
 ]
 
 register()
+velocity.register()
