@@ -24,37 +24,43 @@ def bullet_presets() -> dict[str, Preset]:
     return {
         "ballrun/mixed": Preset(
             "SafetyBallRun-v0",
-            _run(limit=2.5, top=15.0),
+            _run(limit=2.5, top=10.0, weave=(1.7, 4.0)),
             Driver(speed=(2.56, 2.56), noise=(0.03, 0.03)),
             200_000,
-            spread=Spread(14),
+            spread=Spread(10, return_bins=100),
         ),
         "ballcircle/mixed": Preset(
             "SafetyBallCircle-v0",
             _circle(careful=(1.0, 7.0), top=10.0, inside=(4.0, 5.9)),
             Driver(speed=(7.5, 7.5), lane=(5.8, 5.8), noise=(0.03, 0.03)),
             240_000,
-            spread=Spread(12),
+            spread=Spread(10, return_bins=100),
         ),
         "carrun/mixed": Preset(
             "SafetyCarRun-v0",
-            _run(limit=1.5, top=4.0),
+            _run(limit=1.5, top=4.0, weave=(0.75, 1.65)),
             Driver(speed=(1.43, 1.43), noise=(0.03, 0.03)),
             240_000,
-            spread=Spread(12),
+            spread=Spread(10, return_bins=100),
         ),
         "carcircle/mixed": Preset(
             "SafetyCarCircle-v0",
             _circle(careful=(0.5, 3.0), top=4.0, inside=(3.0, 5.0)),
             Driver(speed=(3.7, 3.7), lane=(4.7, 4.7), noise=(0.03, 0.03)),
             240_000,
-            spread=Spread(12),
+            spread=Spread(10, return_bins=100),
         ),
     }
 
 
-def _run(limit: float, top: float) -> tuple[Quality, ...]:
-    """Return the mixture of a Run task: its speed limit, and a speed that means full power."""
+def _run(limit: float, top: float, weave: tuple[float, float]) -> tuple[Quality, ...]:
+    """Return the mixture of a Run task.
+
+    Args:
+        limit: of the speed.
+        top: a speed at full power.
+        weave: range of speeds at which an episode is long enough to leave the track and return.
+    """
     mild, rough = (0.05, 0.25), (0.05, 0.5)
     return (
         Quality("calm", Driver((0.1 * limit, 0.7 * limit), (0.0, 1.0), noise=rough), 1.5),
@@ -63,7 +69,7 @@ def _run(limit: float, top: float) -> tuple[Quality, ...]:
         Quality("fast", Driver((1.5 * limit, top), noise=rough, random=(0.0, 0.3)), 1.5),
         Quality(
             "weave",
-            Driver((0.5 * limit, 1.1 * limit), sway=(3.0, 9.0), period=(60.0, 200.0), noise=mild),
+            Driver(weave, sway=(3.0, 9.0), period=(60.0, 200.0), noise=mild),
             2.0,
         ),
         Quality(

@@ -121,6 +121,10 @@ def _swing(drawn: dict[str, float], phase: float) -> Callable[[int], float]:
     return lambda time: float(np.sin(2 * np.pi * time / drawn["period"] + phase))
 
 
+# A track is made of an episode's parameters, the phases of both swings, and the side of its lane,
+# which a ring has none of.
+
+
 def _run(drawn: dict[str, float], phases: np.ndarray, sign: float) -> Velocity:
     surge, sway = (_swing(drawn, phase) for phase in phases)
 

@@ -25,6 +25,7 @@ INSTALL = (
 )
 
 _IDS = re.compile(r"Safety(Ball|Car|Drone|Ant)(Run|Circle|Reach|Push|Gather)-v0")
+_ALOFT = 50.0  # metres
 _MODULE = "bullet_safety_gym.envs.builder"
 
 
@@ -54,6 +55,10 @@ def make(spec: Any, **options: Any) -> gymnasium.Env:
     if not register():
         raise gymnasium.error.DependencyNotInstalled(INSTALL)
     with _quiet(), _legacy_seed(0):
+        from bullet_safety_gym.envs import builder
+
+        # Its own way fails where sys.stdout is no file, as in notebooks; Minari makes tasks, too.
+        builder.RedirectStream = _redirected
         env = gymnasium.make(spec, **options)
     there = any(isinstance(layer, Reproducible) for layer in _layers(env))
     return env if there else Reproducible(env)
@@ -83,7 +88,9 @@ class Reproducible(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
             self._starts = np.random.default_rng(seed)
         task: Any = self.unwrapped
         task.agent.apply_action(np.zeros(task.agent.act_dim))
-        task.bc.stepSimulation()  # uses up the forces that an episode left behind
+        # Off the ground and a step on, no forces or contacts of the last episode are left.
+        task.agent.set_position(np.array([0.0, 0.0, _ALOFT]))
+        task.bc.stepSimulation()
         with _legacy_seed(int(self._starts.integers(2**32))):
             observation, info = self.env.reset(options=options)
         return observation, {**info, "cost": float(task.task.calculate_cost().get("cost", 0.0))}
@@ -116,8 +123,7 @@ def _legacy_seed(seed: int) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     """Silence the simulator's build date and connection, and casts of infinite bounds.
 
-    Both are printed from C, so descriptors are turned away, not only Python's streams; the package
-    does so too, but fails where ``sys.stdout`` is no file, as in notebooks and under pytest.
+    The first two are printed from C, so descriptors are turned away, not only Python's streams.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     flush = ctypes.CDLL(None).fflush  # C holds back what it prints to a file
@@ -141,3 +147,7 @@ def _quiet() -> Iterator[None]:
             os.dup2(copy, descriptor)
             os.close(copy)
         os.close(nowhere)
+
+
+def _redirected(stream: Any) -> contextlib.AbstractContextManager[None]:
+    return _quiet()
