@@ -17,7 +17,11 @@ REASON = "needs bullet-safety-gym, which the extra `bullet` and a line of the Ma
 pytest.importorskip("pybullet_utils", reason=REASON)
 pytest.importorskip("bullet_safety_gym", reason=REASON)
 
-NAMES = tuple(bullet_presets())
+# Cars take four times as long a step.
+NAMES = tuple(
+    pytest.param(name, marks=pytest.mark.slow) if name.startswith("car") else name
+    for name in bullet_presets()
+)
 
 
 def drive(env, behaviour: Behaviour, seed: int) -> tuple[float, np.ndarray]:
