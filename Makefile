@@ -6,12 +6,15 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
-EXTRAS ?= music,rl,train,dev
+EXTRAS ?= music,rl,bullet,train,dev
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet
+# It pins an old gymnasium and works with the new one, so it comes without what it asks for.
+BULLET_GYM := bullet-safety-gym==1.4.0
+BULLET := $(or $(findstring bullet,$(EXTRAS)),$(findstring all,$(EXTRAS)))
 NOTEBOOKS := $(wildcard notebooks)
 
 .PHONY: setup demo test check slow clean
@@ -23,6 +26,7 @@ $(STAMP): pyproject.toml
 	@echo "installing $(TORCH) and guided[$(EXTRAS)] into $(VENV); the first time takes minutes"
 	$(PIP) "$(TORCH)" $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)")
 	$(PIP) --editable ".[$(EXTRAS)]"
+	$(if $(BULLET),$(PIP) --no-deps $(BULLET_GYM))
 	touch $@
 
 demo: $(STAMP)

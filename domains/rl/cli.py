@@ -41,8 +41,8 @@ def commands() -> dict[str, Callable[..., Any]]:
     from domains.rl.commands.collect import Collect
     from domains.rl.commands.demo import Demo
     from domains.rl.commands.evaluate import Evaluate
-    from domains.rl.commands.point_robot import PointRobotCommand
     from domains.rl.commands.off_policy import OffPolicy
+    from domains.rl.commands.point_robot import PointRobotCommand
     from domains.rl.commands.train import Train
 
     return {

@@ -23,9 +23,13 @@ def make(which: str, **options: Any) -> Any:
             not take, a package that is missing, or an environment that fails to start.
     """
     gymnasium = register()
+    from domains.rl.safe import bullet
+
     name = which if len(which) <= 60 else f"{which[:57]}..."
     try:
         spec = gymnasium.envs.registration.EnvSpec.from_json(which) if which[:1] == "{" else which
+        if bullet.is_bullet(spec):
+            return bullet.make(spec, **options)
         return gymnasium.make(spec, **options)
     except gymnasium.error.DependencyNotInstalled as error:
         raise ValueError(
@@ -55,9 +59,10 @@ def register() -> Any:
         raise ValueError(
             "environments need the package gymnasium; pip install 'guided[rl]'"
         ) from None
-    import domains.rl.safe  # noqa: F401  (importing registers)
+    from domains.rl.safe import bullet  # importing the package registers its own tasks
 
     robotics()
+    bullet.register()
     return gymnasium
 
 

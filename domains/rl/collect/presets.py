@@ -1,57 +1,14 @@
 """The data sets that ``guided-rl collect`` makes: a task, and a mixture of behaviours in it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from domains.rl.collect.behaviour import Behaviour, Uniform
+from domains.rl.collect.behaviour import Uniform
+from domains.rl.collect.bullet import bullet_presets
 from domains.rl.collect.point_robot import Driver, Extremes
+from domains.rl.collect.preset import Preset, Quality
 from domains.rl.collect.sac import Learned, SacTraining
-from domains.rl.collect.spread import Spread
 from domains.rl.collect.swingup import SwingUp
 from domains.rl.collect.waypoint import Waypoint
-
-
-@dataclass(frozen=True)
-class Quality:
-    """One behaviour of a mixture, and its share of the episodes."""
-
-    name: str
-    behaviour: Behaviour
-    share: float = 1.0
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A task and who acts in it.
-
-    Args:
-        environment: Gymnasium id.
-        qualities: the mixture; shares need not sum to one.
-        best: the behaviour whose mean return counts as 1 in the normalised score.
-        steps: default size.
-        options: what ``gymnasium.make`` takes besides the id.
-        training: of the policy that the places ``Learned`` wait for; None = there are none.
-        spread: which of the recorded episodes are kept, by cost and return; None = all.
-    """
-
-    environment: str
-    qualities: tuple[Quality, ...]
-    best: Behaviour
-    steps: int
-    options: Mapping[str, Any] = field(default_factory=dict)
-    training: SacTraining | None = None
-    spread: Spread | None = None
-
-    def with_policy(self, policy: Learned) -> "Preset":
-        """Return the preset with a trained policy in every place that waits for one."""
-
-        def placed(behaviour: Behaviour) -> Behaviour:
-            return policy if isinstance(behaviour, Learned) else behaviour
-
-        qualities = tuple(replace(q, behaviour=placed(q.behaviour)) for q in self.qualities)
-        return replace(self, qualities=qualities, best=placed(self.best))
-
 
 GOOD = Waypoint(gain=(4.0, 8.0), damping=(1.0, 1.0), noise=(0.2, 0.5))
 # Slow, pushed about by a noise that lasts, and at about every second cell off the path.
@@ -144,4 +101,10 @@ def _point_robots() -> dict[str, Preset]:
     }
 
 
-PRESETS: dict[str, Preset] = {**_point_robots(), **_mazes(), **_pendulums(), **_runners()}
+PRESETS: dict[str, Preset] = {
+    **_point_robots(),
+    **_mazes(),
+    **_pendulums(),
+    **_runners(),
+    **bullet_presets(),
+}

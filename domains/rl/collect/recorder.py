@@ -20,7 +20,7 @@ import numpy as np
 from domains.rl import environments
 from domains.rl.collect.behaviour import Behaviour, Uniform
 from domains.rl.collect.play import Episode, play
-from domains.rl.collect.presets import Preset, Quality
+from domains.rl.collect.preset import Preset, Quality
 from domains.rl.collect.spread import Spread
 from guided.rng import stream_seed
 

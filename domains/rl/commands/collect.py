@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from domains.rl import environments
 from domains.rl.collect.play import Episode
-from domains.rl.collect.presets import PRESETS, Preset
+from domains.rl.collect.preset import Preset
+from domains.rl.collect.presets import PRESETS
 from domains.rl.collect.recorder import Size, dataset_path, record, require_recordable
 from domains.rl.collect.sac import Learned, SacTraining, train_sac
 from domains.rl.collect.spread import report
@@ -30,7 +31,8 @@ class Collect:
     """Minari's name of the data set; by default guided/TASK-MIXTURE-v0."""
     steps: int | None = None
     """Record whole episodes until there are so many steps; None is the preset's own: 60,000 in
-    umaze, 400,000 in medium, 800,000 in large, 20,000 for pendulum, 200,000 for runners."""
+    umaze, 400,000 in medium, 800,000 in large, 20,000 for pendulum, 200,000 for runners;
+    200,000 for ballrun and 240,000 for the other balls and cars, of which a spread keeps some."""
     episodes: int | None = None
     """So many episodes instead of steps."""
     seed: int = 0
