@@ -1,8 +1,8 @@
 """A diffusion policy: observations in, actions out, whatever guides it in between."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from math import isnan
+from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from torch import Tensor
 from domains.rl.data.flatten import Shapes, flatten
 from domains.rl.model import times
 from domains.rl.networks import Networks
+from domains.rl.sampling import Sampling
 from domains.rl.stack import Stack, standard_stack
 from guided.checkpoint import CheckpointError, load, save
 from guided.command import one_line
+from guided.cond import repeat
 from guided.guidance import BestOfN, HoistedEnergy
 from guided.hoist import HoistedDenoiser
 from guided.rng import Rng
@@ -24,26 +26,6 @@ from guided.sampler import Sampler
 
 SHIPPED = Path(__file__).parent / "weights" / "umaze"
 FIXED_SEED = 0  # of what a deterministic action still draws, such as other candidates
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How actions are drawn."""
-
-    steps: int = 15
-    """Network calls of an action."""
-    scale: float = 1.0
-    """Of the guidance by the energy; 0 is the behaviour."""
-    candidates: int = 1
-    """Actions drawn, of which the critic picks the best."""
-    threshold: float | None = None
-    """For a policy that knows what is feasible: the best by Q of the candidates with Q_h at most
-    this, else the safest; 0 trusts the critic, less leaves room for its errors. None always picks
-    the safest."""
-
-    def __post_init__(self) -> None:
-        if self.threshold is not None and isnan(self.threshold):
-            raise ValueError("threshold must be a number or None, got nan")
 
 
 class DiffusionPolicy:
@@ -135,6 +117,30 @@ class DiffusionPolicy:
         actions = self.networks.normaliser.actions_back(x0).numpy()
         return actions[0] if single else actions
 
+    def propose(self, obs: Any, n: int, rng: Rng | None = None) -> NDArray[np.float32]:
+        """Return n actions for every observation, none picked, (N, n, A), as a shield asks.
+
+        Args:
+            obs: N observations; one alone counts as N = 1.
+            n: how many.
+            rng: one stream, or one per row, of which the row's candidates draw in turn; None goes
+                on with the policy's own.
+        """
+        flat, _ = self.observed(obs)
+        rng = rng or self.rng
+        if len(rng.seeds) == len(flat):
+            rng = rng.take(np.repeat(np.arange(len(flat)), n))
+        with torch.inference_mode(self.stack is None):
+            x0 = self._single.sample(torch.from_numpy(flat), rng, each=n)
+        return self.networks.normaliser.actions_back(x0).unflatten(0, (-1, n)).numpy()
+
+    @cached_property
+    def _single(self) -> "DiffusionPolicy":
+        """This policy without a choice between candidates, if that is its own."""
+        if self.stack is not None or self.sampling.candidates == 1:
+            return self
+        return self.guided(candidates=1)
+
     def predict(
         self,
         observation: Any,
@@ -152,21 +158,24 @@ class DiffusionPolicy:
         rng: Rng,
         scale: float | NDArray[np.floating] | None = None,
         start: Tensor | None = None,
+        each: int = 1,
     ) -> Tensor:
-        """Return scaled actions (N, A) in [-1, 1] for raw flat states (N, S).
+        """Return scaled actions (N * each, A) in [-1, 1] for raw flat states (N, S).
 
         Args:
             states: what the data call states.
             rng: draws the noise.
             scale: as for :meth:`act`.
-            start: noise to start from, (N, A), of unit variance; None draws it.
+            start: noise to start from, (N * each, A), of unit variance; None draws it.
+            each: actions of every state, one after the other.
         """
         state = self.networks.normaliser.states(states)
         cond = {"state": state, "behaviour": self.denoiser.embed(state)}
         if self.energy is not None:
             cond["energy"] = self.energy.embed(state)
+        cond = cond if each == 1 else repeat(cond, each)
         if start is None:
-            start = rng.normal((len(state), len(self.networks.normaliser.low)))
+            start = rng.normal((len(state) * each, len(self.networks.normaliser.low)))
         noise = self.denoiser.schedule.level(self.times[0]).sigma * start
         sampler = self._sampler if scale is None else self._scaled(scale)
         return sampler.sample(noise, self.times, cond, rng=rng).clamp(-1, 1)

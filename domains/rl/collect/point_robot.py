@@ -1,11 +1,11 @@
-"""Behaviours for the point robot: drivers of every caution, and one that tries the extremes."""
+"""Behaviours for the point robot: drivers of every caution, the late, and one of extremes."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from domains.rl.safe.point_robot import GOAL, HAZARD_RADIUS
+from domains.rl.safe.point_robot import GOAL, HAZARD_RADIUS, HAZARDS
 
 Range = tuple[float, float]
 
@@ -71,6 +71,65 @@ class _DriverActor:
         self.push = self.LASTING * self.push + kept * self.noise * self.rng.normal(size=2)
         action = np.array([3 * (target - v), 3 * turn]) + self.push
         return action.clip(-1, 1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Late:
+    """Heads for a hazard or past it, and escapes late: full brake, full turn away from its centre.
+
+    It escapes once the clearance is less than ``nerve * v^2 / 2``, where 1 is what straight braking
+    needs, until it is slow or the hazard is behind. Every episode draws its nerve, and every
+    approach its hazard, its speed and the point, up to a metre beside the centre, that it heads
+    for.
+
+    Args:
+        nerve: share of the braking distance; low is late.
+        astray: probability that it turns the wrong way, or not at all.
+    """
+
+    nerve: Range = (0.0, 1.5)
+    astray: float = 0.15
+
+    def start(self, env: Any, rng: np.random.Generator) -> "_LateActor":
+        """Return the actor of an episode that was just reset."""
+        return _LateActor(float(rng.uniform(*self.nerve)), self.astray, rng)
+
+    def describe(self) -> str:
+        """Return the parameters."""
+        return (
+            f"heads for hazards, brakes fully and turns away at U{self.nerve} of the braking "
+            f"distance, astray with probability {self.astray}"
+        )
+
+
+class _LateActor:
+    def __init__(self, nerve: float, astray: float, rng: np.random.Generator) -> None:
+        self.nerve, self.astray, self.rng = nerve, astray, rng
+        self.turn: float | None = None  # of an escape; None on the way
+        self._approach()
+
+    def act(self, observation: Any) -> np.ndarray:
+        x, y, v, cos, sin = observation[:5].tolist()
+        hazards = observation[5:].reshape(-1, 3)
+        distance, along, left = hazards[hazards[:, 0].argmin()].tolist()
+        if self.turn is None and along > 0:
+            if distance - HAZARD_RADIUS < self.nerve * v * v / 2:
+                away = -1.0 if left > 0 else 1.0
+                wrong = self.rng.uniform() < self.astray
+                self.turn = float(self.rng.choice([0.0, -away])) if wrong else away
+        elif self.turn is not None and (v < SLOW or along < 0):
+            self.turn = None
+            self._approach()
+        if self.turn is not None:
+            return np.array([-1.0, self.turn], np.float32)
+        east, north = self.aim[0] - x, self.aim[1] - y
+        bearing = np.arctan2(cos * north - sin * east, cos * east + sin * north)
+        return np.array([3 * (self.speed - v), 3 * bearing], np.float32).clip(-1, 1)
+
+    def _approach(self) -> None:
+        centre = HAZARDS[self.rng.integers(len(HAZARDS))]
+        self.aim = centre + self.rng.uniform(-1, 1, 2)
+        self.speed = self.rng.uniform(SLOW, FAST)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from domains.rl.collect.behaviour import Uniform
 from domains.rl.collect.bullet import bullet_presets
-from domains.rl.collect.point_robot import Driver, Extremes
+from domains.rl.collect.point_robot import Driver, Extremes, Late
 from domains.rl.collect.preset import Preset, Quality
 from domains.rl.collect.sac import Learned, SacTraining
 from domains.rl.collect.swingup import SwingUp
@@ -87,7 +87,8 @@ def _runners() -> dict[str, Preset]:
 
 
 def _point_robots() -> dict[str, Preset]:
-    extremes = Quality("extremes", Extremes(), 6.0)
+    extremes = Quality("extremes", Extremes(), 3.0)
+    late = Quality("late", Late(), 3.0)
     drivers = (
         Quality("aggressive", Driver((0.0, 0.4), speed=(1.0, 2.2))),
         Quality("thin", Driver((1.0, 2.0), gap=(0.0, 0.1))),
@@ -96,7 +97,7 @@ def _point_robots() -> dict[str, Preset]:
     )
     task, best = "guided/PointRobot-v0", Driver((2.0, 2.0), (0.2, 0.2), (1.5, 1.5), (0.0, 0.0))
     return {
-        "pointrobot/mixed": Preset(task, (*drivers, extremes), best, 250_000),
+        "pointrobot/mixed": Preset(task, (*drivers, late, extremes), best, 250_000),
         "pointrobot/drivers": Preset(task, drivers, best, 100_000),
     }
 

@@ -11,9 +11,11 @@ import tyro
 from tqdm import tqdm
 
 from domains.rl.assess import VALIDATION, assess, choose, gains, maker, require_fit, row, table
-from domains.rl.evaluate import OnStep, Played, Trials
+from domains.rl.episodes import Episodes
+from domains.rl.evaluate import OnStep, Played, Trials, evaluate
 from domains.rl.pictures import draw
 from domains.rl.policy import DiffusionPolicy
+from domains.rl.safe.scores import shielded
 from domains.rl.safe.table import require_costs, require_limits, safety
 from domains.rl.safe.table import table as safety_table
 from domains.rl.video import film, require_filmable
@@ -33,8 +35,14 @@ class Evaluate:
     scales: tuple[float, ...] | None = None
     """Guidance scales; 0 is the behaviour, 1 what the energy was trained for, more is sharper; None
     is 0 1 2 4 8, or 0 alone without an energy."""
-    candidates: int = 1
-    """Actions drawn each time, of which the critic picks the best."""
+    candidates: int | None = None
+    """Actions drawn each time, of which the critics pick one; None is the policy's own number."""
+    threshold: float | None = None
+    """For a safe policy: take the best by Q of the candidates with Q_h at most this, else the
+    safest; None is the policy's own rule, which is the safest unless saved otherwise."""
+    shield: float | None = None
+    """Play the same episodes behind a shield of that threshold as well, and tell how often it found
+    nothing admissible; needs a policy that learned what is feasible."""
     network_calls: int | None = None
     """Network calls to draw an action; None is the policy's own, 15 unless saved otherwise."""
     episodes: int = 100
@@ -71,6 +79,7 @@ class Evaluate:
         policy = self._loaded()
         scales = self._scales(policy)
         make = maker(policy, self.environment)
+        shield = None if self.shield is None else shielded(policy, self.shield)
         own = policy.networks.normaliser
         data = policy.about.get("data", "the policy's data")
         require_fit(make, len(own.mean), len(own.low), policy.keys, data)
@@ -82,7 +91,12 @@ class Evaluate:
         chosen = self._choose(policy, make, test, scales)
         keep = policy.flat if self.pictures is not None else None
         with tqdm(total=test.episodes * len(scales), desc="test", unit="episode") as bar:
-            played = assess(make, policy, scales, test, keep=keep, on_step=counting(bar))
+            played: dict[Any, Episodes] = {
+                **assess(make, policy, scales, test, keep=keep, on_step=counting(bar))
+            }
+        if shield is not None:
+            played["shield"] = evaluate(make, shield, test)
+            print(f"shield: {shield.summary()}")
         # The returns of other tasks or of cut episodes are not on its scale.
         other = self.environment is not None or test.max_steps is not None
         reference = None if other else policy.about.get("reference")
@@ -109,10 +123,19 @@ class Evaluate:
             require_writable(path or None)
 
     def _loaded(self) -> DiffusionPolicy:
-        changes: dict[str, Any] = {"candidates": self.candidates}
-        if self.network_calls is not None:
-            changes["steps"] = self.network_calls
-        return DiffusionPolicy.load(self.policy, **changes)
+        asked: dict[str, Any] = {
+            "candidates": self.candidates,
+            "threshold": self.threshold,
+            "steps": self.network_calls,
+        }
+        changes = {name: value for name, value in asked.items() if value is not None}
+        policy = DiffusionPolicy.load(self.policy, **changes)
+        if policy.networks.safety is None and self.threshold is not None:
+            raise ValueError(
+                "--threshold is for a policy that learned what is feasible; train one with --algo "
+                "fisor"
+            )
+        return policy
 
     def _scales(self, policy: DiffusionPolicy) -> tuple[float, ...]:
         """Return the scales to play, at least one.
@@ -166,9 +189,9 @@ class Evaluate:
         self,
         policy: DiffusionPolicy,
         test: Trials,
-        rows: dict[float, Any],
+        rows: dict[Any, Any],
         chosen: float | None,
-        gained: dict[float, Any],
+        gained: dict[Any, Any],
     ) -> dict[str, Any]:
         return {
             "policy": str(self.policy),
@@ -176,11 +199,12 @@ class Evaluate:
             "environment": self.environment,
             "trials": asdict(test),
             "validation": self._validated(tuple(rows)),
-            "candidates": self.candidates,
+            "candidates": policy.sampling.candidates,
+            "threshold": policy.sampling.threshold,
             "network_calls": policy.sampling.steps,
             "chosen": chosen,
-            "gains": {f"{scale:g}": gain for scale, gain in gained.items()},
-            "scales": {f"{scale:g}": facts for scale, facts in rows.items()},
+            "gains": {named(label): gain for label, gain in gained.items()},
+            "scales": {named(label): facts for label, facts in rows.items()},
             "versions": versions(),
         }
 
@@ -200,19 +224,20 @@ def counting(bar: tqdm) -> OnStep:
     return on_step
 
 
+def named(label: float | str) -> str:
+    """Return a scale as it was given, or the name of what was played beside the scales."""
+    return label if isinstance(label, str) else f"{label:g}"
+
+
 def _tell(
-    rows: dict[float, dict[str, Any]],
+    rows: dict[Any, dict[str, Any]],
     chosen: float | None,
-    gained: dict[float, dict[str, float]],
+    gained: dict[Any, dict[str, float]],
 ) -> None:
     print(table(rows, "scale", chosen))
-    if risks := {scale: own["safety"] for scale, own in rows.items() if own["safety"]}:
+    if risks := {label: own["safety"] for label, own in rows.items() if own["safety"]}:
         print(safety_table(risks, "scale", chosen))
-    for scale, gain in gained.items():
-        print(_gain(scale, gain, next(iter(rows))))
-
-
-def _gain(scale: float, gain: dict[str, float], over: float) -> str:
-    """Return a line about the paired difference of a scale and another."""
-    value, low, high = (f"{gain[name]:+.3g}" for name in ("value", "low", "high"))
-    return f"scale {scale:g} earns {value} [{low}, {high}] more than scale {over:g} (discounted)"
+    first = named(next(iter(rows)))
+    for label, gain in gained.items():
+        value, low, high = (f"{gain[name]:+.3g}" for name in ("value", "low", "high"))
+        print(f"{named(label)} earns {value} [{low}, {high}] more than {first} (discounted)")

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from domains.rl.assess import table
 from domains.rl.curves import Curve
+from domains.rl.data.checks import require_costs
 from domains.rl.data.offline import OfflineData
 from domains.rl.data.sources import load_data
 from domains.rl.safe.train import SafeRun, SafeTraining
@@ -86,6 +87,8 @@ class Train:
     def _run(self, data: OfflineData) -> Run | SafeRun:
         if self.algo == "cep":
             return Run(data, self._seeded(self.config), self.out)
+        for said in require_costs(data):
+            print(f"note: {said}")
         return SafeRun(data, self._seeded(self.fisor, self.config.seed), self.out)
 
     def _curve(self, run: Run | SafeRun) -> Curve | None:

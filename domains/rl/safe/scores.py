@@ -10,7 +10,7 @@ from domains.rl.acting import Observation
 from domains.rl.policy import DiffusionPolicy
 from domains.rl.safe.point_robot import step_states
 from domains.rl.safe.reachable import FeasibleValue
-from domains.rl.safe.shield import Scores
+from domains.rl.safe.shield import Scores, Shield
 
 
 def learned_danger(policy: DiffusionPolicy) -> Scores:
@@ -19,7 +19,7 @@ def learned_danger(policy: DiffusionPolicy) -> Scores:
     Raises:
         ValueError: for a policy without one.
     """
-    safety = getattr(policy.networks, "safety", None)
+    safety = policy.networks.safety
     if safety is None:
         raise ValueError("this policy has no feasibility critic; give the shield other scores")
     return _judge(policy, safety.q_h)
@@ -31,9 +31,25 @@ def learned_value(policy: DiffusionPolicy) -> Scores:
     Raises:
         ValueError: for a policy without one.
     """
-    if policy.networks.critic is None:
+    networks = policy.networks
+    if networks.safety is not None:
+        safety = networks.safety
+        return _judge(policy, lambda states, actions: safety.judge(states, actions)[0])
+    if networks.critic is None:
         raise ValueError("this policy has no critic; give the shield other values, or none")
-    return _judge(policy, policy.networks.critic.q)
+    return _judge(policy, networks.critic.q)
+
+
+def shielded(policy: DiffusionPolicy, threshold: float) -> Shield:
+    """Return a policy behind a shield by its own critics, with its own number of candidates.
+
+    Raises:
+        ValueError: for a policy that learned nothing about safety, or a threshold that is not
+            finite.
+    """
+    danger, value = learned_danger(policy), learned_value(policy)
+    own = policy.sampling.candidates
+    return Shield(policy, danger, value, threshold=threshold, candidates=own)
 
 
 def exact_danger(value: FeasibleValue) -> Scores:
