@@ -22,6 +22,7 @@ from domains.rl.video import film, require_filmable
 from guided.results import require_writable, versions, write_json
 
 SCALES = (0.0, 1.0, 2.0, 4.0, 8.0)  # tried unless told, where there is an energy
+SHIELD = "shield"  # the label of what is played behind one
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Evaluate:
                 **assess(make, policy, scales, test, keep=keep, on_step=counting(bar))
             }
         if shield is not None:
-            played["shield"] = evaluate(make, shield, test)
+            played[SHIELD] = evaluate(make, shield, test)
             print(f"shield: {shield.summary()}")
         # The returns of other tasks or of cut episodes are not on its scale.
         other = self.environment is not None or test.max_steps is not None
@@ -237,7 +238,8 @@ def _tell(
     print(table(rows, "scale", chosen))
     if risks := {label: own["safety"] for label, own in rows.items() if own["safety"]}:
         print(safety_table(risks, "scale", chosen))
-    first = named(next(iter(rows)))
+    who = {label: label if label == SHIELD else f"scale {label:g}" for label in rows}
+    first = who[next(iter(rows))]
     for label, gain in gained.items():
         value, low, high = (f"{gain[name]:+.3g}" for name in ("value", "low", "high"))
-        print(f"{named(label)} earns {value} [{low}, {high}] more than {first} (discounted)")
+        print(f"{who[label]} earns {value} [{low}, {high}] more than {first} (discounted)")

@@ -32,12 +32,12 @@ def learned_value(policy: DiffusionPolicy) -> Scores:
         ValueError: for a policy without one.
     """
     networks = policy.networks
-    if networks.safety is not None:
-        safety = networks.safety
-        return _judge(policy, lambda states, actions: safety.judge(states, actions)[0])
-    if networks.critic is None:
+    if networks.critic is not None:
+        return _judge(policy, networks.critic.q)
+    if networks.safety is None:
         raise ValueError("this policy has no critic; give the shield other values, or none")
-    return _judge(policy, networks.critic.q)
+    safety = networks.safety
+    return _judge(policy, lambda states, actions: safety.judge(states, actions)[0])
 
 
 def shielded(policy: DiffusionPolicy, threshold: float) -> Shield:
