@@ -182,7 +182,7 @@ class _Loop:
         norm = nn.utils.clip_grad_norm_(self.denoiser.parameters(), config.clip, foreach=True)
         value, self.norm = mean.item(), norm.item()
         self._require_finite(value)
-        self.lr = config.lr * _rate(self.step, config)
+        self.lr = config.lr * rate_at(self.step, config)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * group["share"]
@@ -271,7 +271,7 @@ class _Loop:
         return TrainState(int(step), loss, norm, lr, seconds, ema, self.weak, saved)
 
 
-def _rate(step: int, config: TrainConfig) -> float:
+def rate_at(step: int, config: TrainConfig) -> float:
     """Return the learning rate of a step as a share of the peak."""
     warm = min(1.0, (step + 1) / max(config.warmup, 1))
     left = 1 - max(0, step - config.warmup) / max(1, config.steps - config.warmup)
