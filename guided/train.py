@@ -179,8 +179,7 @@ class _Loop:
         self.scaler.scale(mean).backward()
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(self.denoiser.parameters(), config.clip, foreach=True)
-        value, self.norm = mean.item(), norm.item()
+        value, self.norm = mean.item(), self._clip()
         self._require_finite(value)
         self.lr = config.lr * rate_at(self.step, config)
         for optimizer in self.optimizers:
@@ -191,6 +190,15 @@ class _Loop:
         self.scaler.update()
         self._average()
         return value
+
+    def _clip(self) -> float:
+        """Shorten a gradient that is too long; return its norm before."""
+        grads = [p.grad for p in self.denoiser.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(grads, foreach=True)
+        if self.config.clip < math.inf:  # else it would be multiplied by 1, which costs as much
+            own = self.denoiser.parameters()
+            nn.utils.clip_grads_with_norm_(own, self.config.clip, norm, foreach=True)
+        return norm.item()
 
     def _require_finite(self, loss: float) -> None:
         # fp16 finds its loss scale by overflowing: the scaler skips those steps by itself.

@@ -71,8 +71,8 @@ def safe_action(
 
     Args:
         policy: with critics of what is feasible.
-        size: of its network, in words; one that is "as large" as the original's is judged.
-        batch: observations an action is asked for at once.
+        size: of its network, in words.
+        batch: observations an action is asked for at once; one alone is judged.
         rounds: repetitions.
         seed: of observations and noise.
     """
@@ -84,14 +84,12 @@ def safe_action(
         UNHOISTED: lambda: unhoisted.act(obs, Rng(seed)),
         OURS: lambda: policy.act(obs, seed=seed),
     }
-    targets: list[dict[str, Any]] = [{"run": OURS, "least": LEAST_ACTING}]
-    if batch == 1:
-        targets.append({"run": OURS, "most_ms": MOST_MS})
+    targets = [{"run": OURS, "least": LEAST_ACTING}, {"run": OURS, "most_ms": MOST_MS}]
     count, calls = policy.sampling.candidates, policy.sampling.steps
     return {
         "what": f"an action of {count} candidates, {calls} calls, batch {batch}, {size}",
         "rows": turns(runs, rounds),
-        "targets": targets,
+        "targets": targets if batch == 1 else [],
     }
 
 
