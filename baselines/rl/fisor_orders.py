@@ -222,8 +222,8 @@ class Orders:
             results.append(result)
             tqdm.write(
                 f"{result.order}, seed {result.seed}: {result.wall:.1f} s ({result.cpu:.1f} s of "
-                f"the processor), IoU {result.iou:.3f}, {result.violated.sum()} of "
-                f"{len(result.violated)} feasible starts violate, {result.arrived.mean():.0%} arrive"
+                f"the processor), IoU {result.iou:.3f}; of {len(result.violated)} feasible starts "
+                f"{result.violated.sum()} violate and {result.arrived.sum()} arrive"
             )
         return results
 
