@@ -179,10 +179,9 @@ class _Loop:
         self.scaler.scale(mean).backward()
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(self.denoiser.parameters(), config.clip, foreach=True)
-        value, self.norm = mean.item(), norm.item()
+        value, self.norm = mean.item(), self._clip()
         self._require_finite(value)
-        self.lr = config.lr * _rate(self.step, config)
+        self.lr = config.lr * rate_at(self.step, config)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * group["share"]
@@ -191,6 +190,15 @@ class _Loop:
         self.scaler.update()
         self._average()
         return value
+
+    def _clip(self) -> float:
+        """Shorten a gradient that is too long; return its norm before."""
+        grads = [p.grad for p in self.denoiser.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(grads, foreach=True)
+        if self.config.clip < math.inf:  # else it would be multiplied by 1, which costs as much
+            own = self.denoiser.parameters()
+            nn.utils.clip_grads_with_norm_(own, self.config.clip, norm, foreach=True)
+        return norm.item()
 
     def _require_finite(self, loss: float) -> None:
         # fp16 finds its loss scale by overflowing: the scaler skips those steps by itself.
@@ -271,7 +279,7 @@ class _Loop:
         return TrainState(int(step), loss, norm, lr, seconds, ema, self.weak, saved)
 
 
-def _rate(step: int, config: TrainConfig) -> float:
+def rate_at(step: int, config: TrainConfig) -> float:
     """Return the learning rate of a step as a share of the peak."""
     warm = min(1.0, (step + 1) / max(config.warmup, 1))
     left = 1 - max(0, step - config.warmup) / max(1, config.steps - config.warmup)

@@ -67,15 +67,15 @@ class StackedMLP(nn.Module):
         """
         h = torch.baddbmm(self.bias, context.expand(self.n, -1, -1), self.context)
         shape: tuple[int, ...] = h.shape[:2]
-        if query is not None:
+        if query is not None and query.ndim == 2:
+            assert self.query is not None
+            h = torch.baddbmm(h, query.expand(self.n, -1, -1), self.query)
+        elif query is not None:
             assert self.query is not None
             shape = (self.n, *query.shape[:-1])
             own = torch.bmm(query.flatten(0, -2).expand(self.n, -1, -1), self.query)
             # In place, here and below: fresh memory costs as much as the arithmetic.
-            if query.ndim == 3:
-                own.unflatten(1, query.shape[:2]).add_(h[:, :, None])
-            else:
-                own.add_(h)
+            own.unflatten(1, query.shape[:2]).add_(h[:, :, None])
             h = own
         for layer in self.layers:
             h = layer(h.relu_())

@@ -156,8 +156,8 @@ def test_acting_judges_our_policy(run):
 
 
 def entry() -> EntryPoint:
-    (value,) = tomllib.loads(PYPROJECT.read_text())["project"]["entry-points"][cli.GROUP].values()
-    return EntryPoint("rl", value, cli.GROUP)
+    points = tomllib.loads(PYPROJECT.read_text())["project"]["entry-points"][cli.GROUP]
+    return EntryPoint("rl", points["rl"], cli.GROUP)
 
 
 @pytest.fixture

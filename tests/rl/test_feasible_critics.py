@@ -130,6 +130,16 @@ def test_the_fixed_point_is_that_of_the_table():
     np.testing.assert_allclose(found[0], v, atol=0.1)
 
 
+def test_half_precision_gives_about_the_same_loss():
+    torch.manual_seed(0)
+    critics = SafeCritics(2, 1, SafetyConfig(hidden=(16, 16)))
+    exact = critics.loss(torch.ones(1, 1), batch())
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = critics.loss(torch.ones(1, 1), batch())
+    assert not torch.equal(exact, rough)
+    torch.testing.assert_close(rough, exact, rtol=0.03, atol=0)
+
+
 def test_the_discount_may_go_up():
     assert SafetyConfig().discount_at(0.7) == 0.99
     rising = SafetyConfig(safety_gamma=0.9, safety_gamma_end=0.999)

@@ -1,22 +1,17 @@
 """``guided-bench rl``: acting, learning and drawing support actions, beside the plain way."""
 
 import tempfile
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
-from tqdm import tqdm
-
 from domains.rl.bench.acting import acting
 from domains.rl.bench.learning import critic_learning, energy_learning
 from domains.rl.bench.problem import CALLS, made_up, made_up_support, untrained
+from domains.rl.bench.report import report, require_counts
 from domains.rl.bench.support import drawing
-from domains.rl.bench.turns import table
-from guided.results import require_writable, versions, write_json
 
 STEPS = 10  # of training, that are timed at once
 
@@ -49,24 +44,9 @@ class Offline:
         Raises:
             ValueError: for no part, or fewer than 1 round or thread.
         """
-        if min(self.rounds, self.threads, len(self.parts)) < 1:
-            raise ValueError(
-                f"give at least 1 round, 1 thread and 1 part, got {self.rounds}, {self.threads} "
-                f"and {len(self.parts)}"
-            )
-        require_writable(self.json)
-        torch.set_num_threads(self.threads)
-        began, cases = time.perf_counter(), []
+        require_counts(self.rounds, self.threads, self.parts, self.json)
         with tempfile.TemporaryDirectory() as folder:
-            for case in tqdm(self._cases(Path(folder)), unit="case", leave=False):
-                cases.append(case)
-                with tqdm.external_write_mode():
-                    print(table(case, judged=not self.quick), flush=True)
-        if self.json is not None:
-            options = {k: v for k, v in asdict(self).items() if k != "json"}
-            document = {"command": "guided-bench rl", "options": options, "cases": cases}
-            seconds = round(time.perf_counter() - began, 1)
-            write_json(self.json, {**document, "versions": versions(), "seconds": seconds})
+            report("rl", self, self._cases(Path(folder)))
 
     def _cases(self, folder: Path) -> Iterator[dict[str, Any]]:
         rounds = 2 if self.quick else self.rounds

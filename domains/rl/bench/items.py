@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from domains.rl.bench.apart import apart
 from domains.rl.critics.critic import Critic
 from guided.guidance import EnergyNet
 from guided.guidance.denoise.cep import Target, cep_loss
-from guided.nets.stacked import StackedMLP
 from guided.optimizer import optimizers
 from guided.rng import Rng
 
@@ -64,8 +64,8 @@ class PlainCritic(nn.Module):
     def __init__(self, critic: Critic) -> None:
         super().__init__()
         self.config, self.spread = critic.config, critic.spread.clone()
-        self.net = nn.ModuleList(_apart(critic.net))
-        self.slow = nn.ModuleList(_apart(critic.slow)).requires_grad_(False)
+        self.net = nn.ModuleList(apart(critic.net))
+        self.slow = nn.ModuleList(apart(critic.slow)).requires_grad_(False)
 
     def q(self, states: Tensor, support: Tensor) -> Tensor:
         """Return the smaller slow value, (B, K), for (B, S) and (B, K, A)."""
@@ -145,21 +145,3 @@ def plain_steps(
             loss(next(batches), rng).mean().backward()
             optimizer.step()
         yield
-
-
-def _apart(stacked: StackedMLP) -> list[nn.Sequential]:
-    """Return the perceptrons of a stack, with copies of its weights."""
-    assert stacked.query is not None
-    layers = [(torch.cat([stacked.context, stacked.query], 1), stacked.bias)]
-    for layer in stacked.layers:
-        layers.append((layer.get_parameter("weight"), layer.get_parameter("bias")))
-    return [_perceptron([(w[i].T, b[i, 0]) for w, b in layers]) for i in range(stacked.n)]
-
-
-def _perceptron(layers: list[tuple[Tensor, Tensor]]) -> nn.Sequential:
-    parts: list[nn.Module] = []
-    for weight, bias in layers:
-        linear = nn.Linear(weight.shape[1], weight.shape[0])
-        linear.load_state_dict({"weight": weight, "bias": bias})
-        parts += [linear, nn.ReLU()]
-    return nn.Sequential(*parts[:-1])

@@ -21,20 +21,22 @@ SUPPORT = 16  # actions drawn for a state
 CALLS = 15  # of the network, for an action
 
 
-def made_up(episodes: int, length: int, seed: int) -> OfflineData:
+def made_up(
+    episodes: int, length: int, seed: int, states: int = STATES, actions: int = ACTIONS
+) -> OfflineData:
     """Return episodes of so many transitions each, all cut by a timeout."""
     rng, count = Rng(seed), episodes * length
     last = torch.zeros(count, dtype=torch.bool)
     last[length - 1 :: length] = True
     return OfflineData(
-        states=rng.normal((count + episodes, STATES)),
-        actions=2 * rng.uniform((count, ACTIONS)) - 1,
+        states=rng.normal((count + episodes, states)),
+        actions=2 * rng.uniform((count, actions)) - 1,
         rewards=rng.normal((count,)),
         terminals=torch.zeros_like(last),
         timeouts=last,
         starts=torch.arange(0, count + 1, length),
-        low=-torch.ones(ACTIONS),
-        high=torch.ones(ACTIONS),
+        low=-torch.ones(actions),
+        high=torch.ones(actions),
         name="made-up",
     )
 

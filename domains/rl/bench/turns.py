@@ -67,8 +67,19 @@ def table(case: dict[str, Any], judged: bool = True) -> str:
             f"{row['run']:36}{row['ms']:>9.2f}{least:>11}{row['ratio']:>8.2f}x"
             f"{row['ratio_wall']:>13.2f}x{row['saved']:>8.0%}{drawn}"
         )
+    by_name = {row["run"]: row for row in case["rows"]}
     for target in case["targets"] if judged else []:
-        found = next(row["ratio"] for row in case["rows"] if row["run"] == target["run"])
-        verdict = "kept  " if found >= target["least"] else "MISSED"
-        lines.append(f"{verdict} {found:.2f} times faster, at least {target['least']}")
+        lines.append(_verdict(by_name, target))
     return "\n".join(lines)
+
+
+def _verdict(rows: Mapping[str, Any], target: Mapping[str, Any]) -> str:
+    """Return whether a target is kept: ``least`` times faster, or ``most_ms``."""
+    row = rows[target["run"]]
+    if "most_ms" in target:
+        kept = row["ms"] <= target["most_ms"]
+        says = f"{row['ms']:.2f} ms, at most {target['most_ms']:g}"
+    else:
+        kept = row["ratio"] >= target["least"]
+        says = f"{row['ratio']:.2f} times faster, at least {target['least']}"
+    return f"{'kept  ' if kept else 'MISSED'} {says}"
