@@ -67,7 +67,7 @@ class BCQLagConfig:
     """Weight of the divergence in the autoencoder's loss."""
     tau: float = 0.005
     """Share of the new weights that slow copies take in a step."""
-    hidden: tuple[int, ...] = (256, 256)
+    hidden: tuple[int, ...] = (128, 128)
     """Widths of the hidden layers of all networks."""
     loop: TrainConfig = field(default_factory=lambda: short(6_000))
     """The optimisation."""

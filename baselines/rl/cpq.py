@@ -62,7 +62,7 @@ class CPQConfig:
     """Weight of the divergence in the autoencoder's loss."""
     tau: float = 0.005
     """Share of the new weights that slow copies take in a step."""
-    hidden: tuple[int, ...] = (256, 256)
+    hidden: tuple[int, ...] = (128, 128)
     """Widths of the hidden layers of all networks."""
     loop: TrainConfig = field(default_factory=lambda: short(6_000))
     """The optimisation."""
@@ -155,7 +155,7 @@ class CPQ(nn.Module):
         state = batch["state"]
         chosen = self.draw(state, rng)
         allowed = self.q_c(state, chosen.detach()).detach().amin(0) <= self.limit
-        return -allowed * held(self.q, state, chosen).amin(0)
+        return torch.where(allowed, -held(self.q, state, chosen).amin(0), 0.0)
 
 
 def train(
