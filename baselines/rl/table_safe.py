@@ -136,14 +136,14 @@ def markdown(rows: Mapping[str, Row]) -> str:
 
 def summary_markdown(rows: Sequence[Row]) -> str:
     """Return the summary as a table; best is who earns most of those safe in every task."""
-    safe = [own["reward"] for own in rows if own["safe_tasks"] == own["tasks"]]
+    safe = [own for own in rows if own["safe_tasks"] == own["tasks"]]
+    best = max(safe, key=lambda own: float(own["reward"]), default=None)
     lines = []
     for own in rows:
-        best = own["safe_tasks"] == own["tasks"] and own["reward"] == max(safe)
         lines.append(
             [
                 own["policy"],
-                f"{own['reward']:.3f}{BEST if best else ''}",
+                f"{own['reward']:.3f}{BEST if own is best else ''}",
                 f"{own['normalised_cost']:.2f}",
                 f"{own['worst']:.2f}",
                 f"{own['safe_tasks']} of {own['tasks']}",
