@@ -293,9 +293,9 @@ def small(config, **changes):
 def test_cpq_values_what_keeps_out_of_danger_more_than_what_earns_more() -> None:
     """Of a policy that is as often safe as not, by hand, in units of a step in safety (of 4).
 
-    Danger earns 5 / 4 and costs 1 in every step: its cost is 5 in all, and that of a safe action 0.8 * 0.5 * 5 /
-    (1 - 0.4) = 3.3. With a limit between them a safe action earns 1 / (1 - 0.4) = 5 / 3, and a
-    risky one 5 / 4; without a limit these are 35 / 6 and 25 / 4.
+    Danger earns 5 / 4 and costs 1 in every step, 5 in all; a safe action costs what danger does
+    after it, 0.8 * 0.5 * 5 / (1 - 0.4) = 3.3. With a limit between these it earns 1 / (1 - 0.4),
+    or 5 / 3, and a risky one 5 / 4; without a limit they earn 35 / 6 and 25 / 4.
     """
     for limit, expected in ((4.2, (5 / 3, 5 / 4)), (1e6, (35 / 6, 25 / 4))):
         safe, risky = critics_of_a_fixed_policy(limit)
