@@ -27,6 +27,7 @@ from baselines.rl.contest import (
     figures,
     plain,
     played_in,
+    quick,
     settle,
 )
 from baselines.rl.controller import controller_of, play
@@ -45,7 +46,6 @@ from domains.rl.evaluate import Trials
 from domains.rl.train import PolicyTraining
 from guided.command import in_words
 from guided.results import require_writable, versions, write_json
-from guided.train import TrainConfig
 
 OURS = ("behaviour", "cep")
 
@@ -168,7 +168,7 @@ class Compare:
 
     @property
     def _guided(self) -> PolicyTraining:
-        return _quick(self.guided) if self.quick else self.guided
+        return quick(self.guided) if self.quick else self.guided
 
     @property
     def _steps(self) -> int:
@@ -186,21 +186,7 @@ class Compare:
             config = replace(config, bootstrap=Bootstrap(rule.gamma, rule.n_step, rule.warm_up))
         if self.same_targets and hasattr(config, "critic"):
             config = replace(config, critic=self.guided.critic, loop=self.guided.critic_loop)
-        return baseline(name, _quick(config) if self.quick else config)
-
-
-def _quick(config: Any) -> Any:
-    """Return a configuration with a few steps of narrow networks."""
-    changes: dict[str, Any] = {}
-    small = {"hidden": (8,), "width": 8, "energy_width": 8, "support": 2, "support_steps": 1}
-    for name, value in vars(config).items():
-        if isinstance(value, TrainConfig):
-            changes[name] = replace(value, steps=4, batch=8, log_every=2, save_every=2)
-        elif hasattr(value, "__dataclass_fields__"):
-            changes[name] = _quick(value)
-        elif name in small:
-            changes[name] = small[name]
-    return replace(config, **changes)
+        return baseline(name, quick(config) if self.quick else config)
 
 
 def _settled(contest: Contest, who: Contestant, seed: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from domains.rl.train import PolicyTraining, Progress, Run, identity
 from domains.rl.vector import MakeEnv
 from guided.results import write_json
 from guided.resume import claim
+from guided.train import TrainConfig
 
 TEST_SEED, VALIDATION_SEED = 1_000, 2_000  # of episodes, the same for all seeds of training
 SHARED = ("behaviour", "support")  # stages that several methods build on
@@ -192,14 +193,10 @@ def _chosen(
 
 
 def figures(games: Episodes) -> dict[str, Any]:
-    """Return the results of every episode as JSON can hold them."""
-    success = None if games.success is None else games.success.tolist()
-    return {
-        "returns": games.returns.tolist(),
-        "discounted": games.discounted.tolist(),
-        "lengths": games.lengths.tolist(),
-        "success": success,
-    }
+    """Return the results of every episode as JSON can hold them; None is what was not told."""
+    names = ("returns", "discounted", "lengths", "success", "costs", "violations")
+    found = {name: getattr(games, name) for name in names}
+    return {name: None if own is None else own.tolist() for name, own in found.items()}
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
@@ -238,6 +235,20 @@ def with_seed(config: Any, seed: int) -> Any:
     }
     own = {"seed": seed} if hasattr(config, "seed") else {}
     return replace(config, **parts, **own)
+
+
+def quick(config: Any) -> Any:
+    """Return a configuration with a few steps of narrow networks."""
+    changes: dict[str, Any] = {}
+    small = {"hidden": (8,), "width": 8, "energy_width": 8, "support": 2, "support_steps": 1}
+    for name, value in vars(config).items():
+        if isinstance(value, TrainConfig):
+            changes[name] = replace(value, steps=4, batch=8, log_every=2, save_every=2)
+        elif hasattr(value, "__dataclass_fields__"):
+            changes[name] = quick(value)
+        elif name in small:
+            changes[name] = small[name]
+    return replace(config, **changes)
 
 
 def plain(tree: Any) -> Any:

@@ -14,6 +14,14 @@ Module = TypeVar("Module", bound=nn.Module)
 LEAST_LOG_STD, MOST_LOG_STD = -5.0, 2.0
 
 
+def perceptron(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
+    """Return linear layers with ReLU units between them."""
+    layers: list[nn.Module] = []
+    for a, b in pairwise((inputs, *hidden)):
+        layers += [nn.Linear(a, b), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(hidden[-1], outputs))
+
+
 class TanhActor(nn.Module):
     """A perceptron of ReLU units whose outputs are in (-1, 1).
 
@@ -25,10 +33,7 @@ class TanhActor(nn.Module):
 
     def __init__(self, states: int, actions: int, hidden: Sequence[int]) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for a, b in pairwise((states, *hidden)):
-            layers += [nn.Linear(a, b), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(hidden[-1], actions), nn.Tanh())
+        self.layers = nn.Sequential(*perceptron(states, hidden, actions), nn.Tanh())
 
     def forward(self, states: Tensor) -> Tensor:
         """Return scaled actions (B, A) for states (B, S)."""

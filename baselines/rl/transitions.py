@@ -1,7 +1,8 @@
 r"""What all algorithms here learn from: normalised transitions, and what their targets are made of.
 
 A batch is the actions (B, A) and a dict: ``state`` (B, S), ``reward`` (B,), ``discount`` (B,),
-``reached`` (B, S), and the number ``step`` of the training step. A target is
+``reached`` (B, S), the number ``step`` of the training step, and, where the data have costs, the
+``cost`` of the transition alone (B,). A target is
 
 .. math:: y = \mathrm{reward} + \mathrm{discount} \cdot V(\mathrm{reached}),
 
@@ -82,7 +83,7 @@ class Transitions:
         self.sizes = data.states.shape[1], data.actions.shape[1]
         self.states = self.normaliser.states(data.states)
         self.actions = self.normaliser.actions(data.actions)
-        self.at, self.warm_up = data.at, bootstrap.warm_up
+        self.at, self.costs, self.warm_up = data.at, data.costs, bootstrap.warm_up
         self.early = targets(data, bootstrap.gamma, None)
         self.late = targets(data, bootstrap.gamma, bootstrap.n_step)
 
@@ -93,7 +94,8 @@ class Transitions:
         def batch(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
             i = torch.randint(len(self.actions), (loop.batch,), generator=generator)
             own = self.early if step < turn else self.late
-            return self.actions[i], {
+            cost = {} if self.costs is None else {"cost": self.costs[i]}
+            return self.actions[i], cost | {
                 "state": self.states[self.at[i]],
                 "reward": own.rewards[i],
                 "discount": own.discounts[i],

@@ -1,6 +1,6 @@
 """Logged episodes as flat tensors, with terminals and timeouts told apart."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -144,3 +144,34 @@ class OfflineData:
             i = last[:count] - k
             result[i] = rewards[i] + gamma * result[i + 1]
         return result
+
+
+def episodes_of(data: OfflineData, keep: Tensor) -> OfflineData:
+    """Return the data of some episodes alone.
+
+    Args:
+        data: logged episodes.
+        keep: whether to keep each, (E,), bool.
+
+    Raises:
+        ValueError: for a choice of another shape or kind, or one of no episode.
+    """
+    if keep.shape != (data.episodes,) or keep.dtype != torch.bool or not keep.any():
+        raise ValueError(
+            f"got a choice of {keep.dtype} of the shape {tuple(keep.shape)} that keeps "
+            f"{int(keep.sum())} episodes; give a bool for each of the {data.episodes} episodes, "
+            f"and keep at least one"
+        )
+    rows = keep.repeat_interleave(data.lengths)
+    states = keep.repeat_interleave(data.lengths + 1)
+    return replace(
+        data,
+        states=data.states[states],
+        actions=data.actions[rows],
+        rewards=data.rewards[rows],
+        terminals=data.terminals[rows],
+        timeouts=data.timeouts[rows],
+        starts=torch.cat([data.starts[:1], data.lengths[keep].cumsum(0)]),
+        costs=None if data.costs is None else data.costs[rows],
+        margins=None if data.margins is None else data.margins[states],
+    )
