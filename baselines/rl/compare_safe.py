@@ -1,7 +1,8 @@
 """``python -m baselines.rl.compare_safe``: FISOR beside other safe offline RL, on the same data.
 
-All methods learn from the same data and play the same test episodes; nothing is chosen by them. A
-paper's numbers must not be put beside these: the data are others.
+All methods learn from the same data and play the same test episodes; nothing is chosen by them. One
+row of FISOR has its threshold chosen on validation episodes. A paper's numbers must not be put
+beside these: the data are others.
 """
 
 import time
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from baselines.rl.bc import BCConfig
 from baselines.rl.bc_safe import BCSafeConfig
 from baselines.rl.bcq_lag import BCQLagConfig
-from baselines.rl.contest import TEST_SEED, Contestant, check_seeds, plain, quick
+from baselines.rl.contest import TEST_SEED, VALIDATION_SEED, Contestant, check_seeds, plain, quick
 from baselines.rl.contest_safe import (
     BASELINES,
     OURS,
@@ -56,7 +57,8 @@ class CompareSafe:
     """Minari ids, or D4RL or DSRL files; all with costs."""
     methods: tuple[str, ...] = (*BASELINES, *OURS)
     """Which: ``fisor`` picks the safest of its candidates, ``fisor_best`` the best that is
-    admissible; or names of baselines."""
+    admissible, ``fisor_tuned`` the best below a threshold chosen on validation episodes; or names
+    of baselines."""
     cost_limit: float = 5.0
     """Largest cost of an episode, which methods with a limit are trained for, whatever their own
     options say."""
@@ -64,6 +66,8 @@ class CompareSafe:
     """Of the trainings."""
     episodes: int = 20
     """Test episodes of each seed."""
+    validation: int = 10
+    """Other episodes of each seed, that the threshold is chosen on."""
     candidates: int = 16
     """Actions of which FISOR picks."""
     steps: int = 10
@@ -131,20 +135,24 @@ class CompareSafe:
             raise ValueError(f"unknown methods {', '.join(unknown)}; choose from {known}")
         check_seeds(self.seeds)
         check_limit(self.cost_limit)
-        if min(self.episodes, self.candidates, self.steps, self.jobs) < 1:
-            raise ValueError(
-                f"give episodes, candidates, steps and jobs of at least 1, got {self.episodes}, "
-                f"{self.candidates}, {self.steps} and {self.jobs}"
-            )
+        counts = {
+            name: getattr(self, name)
+            for name in ("episodes", "validation", "candidates", "steps", "jobs")
+        }
+        if min(counts.values()) < 1:
+            said = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise ValueError(f"counts must be at least 1, got {said}")
 
     def _task(self, dataset: str) -> Task:
         test = Trials(2 if self.quick else self.episodes, TEST_SEED)
+        other = Trials(2 if self.quick else self.validation, VALIDATION_SEED)
         steps = min(2, self.steps) if self.quick else self.steps
-        return Task(dataset, self.out / dataset.strip("/").replace("/", "-"), steps, test)
+        return Task(dataset, self.out / dataset.strip("/").replace("/", "-"), steps, test, other)
 
     def _contestant(self, name: str) -> Contestant:
         if name in OURS:
-            return ours(name, quick(self.fisor) if self.quick else self.fisor, self.candidates)
+            training = quick(self.fisor) if self.quick else self.fisor
+            return ours(name, training, self.candidates, self.cost_limit)
         config = getattr(self, name)
         if hasattr(config, "cost_limit"):
             config = replace(config, cost_limit=self.cost_limit)

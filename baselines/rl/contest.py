@@ -186,7 +186,7 @@ def _chosen(
     found: dict[str, Any] = {"knob": knob.name}
     if others:
         played = sweep(contest.make_env, Together(policies), contest.validation, on_step=on_step)
-        scores = {value: float(games.discounted.mean()) for value, games in played.items()}
+        scores = {value: knob.merit(games) for value, games in played.items()}
         best = max(scores, key=lambda value: scores[value])  # the first of equals
         found["chosen_by"] = {f"{value:g}": score for value, score in scores.items()}
     return policies[best], {**found, "setting": best}

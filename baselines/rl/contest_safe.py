@@ -4,6 +4,7 @@ An item is one task and one seed with all contestants that share a training. Ite
 each other, so that they may run in processes of their own.
 """
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,11 +15,14 @@ import torch
 
 from baselines.rl import bc, bc_safe, bcq_lag, cpq
 from baselines.rl.contest import Contest, Contestant, played_in, settle
+from baselines.rl.registry import Knob
 from domains.rl import environments
 from domains.rl.acting import Policy
 from domains.rl.data.offline import OfflineData
 from domains.rl.data.sources import load_data
+from domains.rl.episodes import Episodes
 from domains.rl.evaluate import Trials
+from domains.rl.policy import DiffusionPolicy
 from domains.rl.safe.table import require_costs
 from domains.rl.safe.train import SafeRun, SafeTraining
 from domains.rl.train import PolicyTraining, Progress
@@ -29,8 +33,14 @@ BASELINES: dict[str, tuple[str, Callable[..., Generator[Progress, None, Any]]]] 
     "cpq": ("CPQ", cpq.train),
     "bcq_lag": ("BCQ-Lag", bcq_lag.train),
 }
-# What each picks of its candidates; both are the same training.
-OURS = {"fisor": ("FISOR, safest", None), "fisor_best": ("FISOR, best admissible", 0.0)}
+# What each picks of its candidates; all are the same training.
+OURS = {
+    "fisor": ("FISOR, safest", None),
+    "fisor_best": ("FISOR, best admissible", 0.0),
+    "fisor_tuned": ("FISOR, chosen threshold", None),
+}
+THRESHOLDS = (-math.inf, -0.9, -0.5, 0.0)  # to choose from; the first is the safest
+SPARE = 0.5  # share of the limit that the validation episodes of a chosen one may cost
 
 
 @dataclass(frozen=True)
@@ -54,20 +64,22 @@ class Task:
         folder: of all that is trained and found.
         steps: network calls of an action of the diffusion policy.
         test: the episodes.
+        validation: others, that a threshold is chosen on.
     """
 
     dataset: str
     folder: Path
     steps: int
     test: Trials
+    validation: Trials
 
     def contest(self) -> Contest:
         """Load the data."""
         data = load_data(self.dataset)
         where, _ = played_in(data)
-        # No method here builds on the guided policy or chooses by validation episodes.
         make = partial(environments.make, where)
-        return Contest(data, make, PolicyTraining(), self.steps, self.test, self.test, self.folder)
+        unused = PolicyTraining()  # no method here builds on the guided policy
+        return Contest(data, make, unused, self.steps, self.test, self.validation, self.folder)
 
 
 class Item(NamedTuple):
@@ -106,8 +118,12 @@ def baseline(name: str, config: Any) -> Contestant:
     return Contestant(name, title, config, train)
 
 
-def ours(name: str, training: SafeTraining, candidates: int) -> Contestant:
-    """Return FISOR with one way to pick actions, one of :data:`OURS`."""
+def ours(name: str, training: SafeTraining, candidates: int, limit: float) -> Contestant:
+    """Return FISOR with one way to pick actions, one of :data:`OURS`.
+
+    The threshold that is chosen is that of the largest return among those whose validation episodes
+    cost at most half of the limit: few episodes tell little.
+    """
     title, threshold = OURS[name]
 
     def train(
@@ -118,8 +134,23 @@ def ours(name: str, training: SafeTraining, candidates: int) -> Contestant:
         return run.policy(contest.steps, config.candidates, threshold=config.threshold)
 
     config = Fisor(training, candidates, threshold)
-    sampling = ("candidates", "threshold")
-    return Contestant(name, title, config, train, sampling=sampling, place="fisor")
+    sampling: tuple[str, ...] = ("candidates", "threshold")
+    knob = None
+    if name == "fisor_tuned":
+        sampling = sampling[:1]
+        knob = Knob("threshold", THRESHOLDS, _with_threshold, partial(_merit, limit=limit))
+    return Contestant(name, title, config, train, knob, sampling=sampling, place="fisor")
+
+
+def _with_threshold(policy: DiffusionPolicy, threshold: float) -> Policy:
+    return policy.guided(threshold=None if threshold == -math.inf else threshold)
+
+
+def _merit(games: Episodes, limit: float) -> float:
+    """Return the mean return of episodes that were safe enough; less the cost, far below, else."""
+    assert games.costs is not None
+    cost = float(games.costs.mean())
+    return float(games.returns.mean()) if cost <= SPARE * limit else -1e9 - cost
 
 
 def items(tasks: Sequence[Task], who: Sequence[Contestant], seeds: Sequence[int]) -> list[Item]:

@@ -8,10 +8,16 @@ from typing import Any
 from baselines.rl import bc, diffusion_ql, idql, iql, sfbc, td3_bc
 from domains.rl.acting import Policy
 from domains.rl.data.offline import OfflineData
+from domains.rl.episodes import Episodes
 from domains.rl.policy import DiffusionPolicy
 from domains.rl.train import Progress, Run
 
 Train = Callable[..., Generator[Progress, None, Any]]
+
+
+def mean_discounted(games: Episodes) -> float:
+    """Return the mean discounted return."""
+    return float(games.discounted.mean())
 
 
 @dataclass(frozen=True)
@@ -22,11 +28,13 @@ class Knob:
         name: of it; also of the field of the configuration that it replaces, where there is one.
         values: to choose from; one alone is no choice.
         tuned: maps a policy and a value to the policy with that value.
+        merit: of the episodes that a value played; the largest is chosen.
     """
 
     name: str
     values: tuple[float, ...]
     tuned: Callable[[Any, float], Policy]
+    merit: Callable[[Episodes], float] = mean_discounted
 
 
 @dataclass(frozen=True)
