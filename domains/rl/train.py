@@ -249,8 +249,10 @@ def staged(
 
 def identity(data: OfflineData) -> dict[str, Any]:
     """Return what tells data from other data of the same name, as JSON can hold it."""
-    rewards = data.rewards.double().sum().item()
-    return {"data": data.name, "steps": len(data), "rewards": rewards}
+    found = {"data": data.name, "steps": len(data), "rewards": data.rewards.double().sum().item()}
+    if data.costs is not None:
+        found["costs"] = data.costs.double().sum().item()
+    return found
 
 
 @torch.no_grad()

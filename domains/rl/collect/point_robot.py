@@ -9,7 +9,7 @@ from domains.rl.safe.point_robot import GOAL, HAZARD_RADIUS, HAZARDS
 
 Range = tuple[float, float]
 
-SLOW, FAST = 0.3, 2.0  # metres a second
+SLOW, FAST = 0.3, 2.5  # metres a second
 
 
 @dataclass(frozen=True)

@@ -125,14 +125,9 @@ class SafeRun:
             CheckpointError: if the folder holds a run of other data or settings.
             ValueError: if every transition weighs nothing.
         """
-        claim(self.folder / "training.json", {**self.identity(), **asdict(self.config)})
+        claim(self.folder / "training.json", {**identity(self.data), **asdict(self.config)})
         yield from self.train_critics()
         yield from self.train_policy()
-
-    def identity(self) -> dict[str, Any]:
-        """Return what tells the data from other data of the same name."""
-        costs = None if self.data.costs is None else self.data.costs.double().sum().item()
-        return {**identity(self.data), "costs": costs}
 
     def train_critics(self) -> Iterator[Progress]:
         """Learn what is feasible, and what it earns."""
