@@ -56,14 +56,14 @@ class Demo:
     def _point_robot(self) -> None:
         from domains.rl.safe.against_truth import summary, table
         from domains.rl.safe.drive import LIMIT
-        from domains.rl.safe.experiment import KINDS, Truth, judged
+        from domains.rl.safe.experiment import KINDS, Truth, judged, point_robot_training
         from domains.rl.safe.pictures import sets_and_ways
 
         if self.episodes < 1:
             raise ValueError(f"give at least 1 episode, got {self.episodes}")
         picture, figures = self.out / "feasible.png", self.out / "figures.json"
         require_writable(picture)
-        truth = Truth.computed(0.99)
+        truth = Truth.computed(point_robot_training().critics)
         starts = 2 if self.quick else self.episodes
         with tqdm(total=len(KINDS) * LIMIT, desc="driving", unit="step") as bar:
             found = judged(SHIPPED_SAFE, truth, starts, self.seed, on_step=lambda _: bar.update())

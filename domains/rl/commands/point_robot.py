@@ -59,17 +59,11 @@ class PointRobotCommand:
             ValueError: for a folder that cannot be written, numbers out of range, or data that are
                 unfit.
         """
-        if not self.seeds or min(self.seeds) < 0 or self.starts < 1 or self.jobs < 1:
-            raise ValueError(
-                f"give seeds of at least 0 and at least one start and one job, got seeds "
-                f"{self.seeds}, {self.starts} starts and {self.jobs} jobs"
-            )
-        for path in (self.json, self.out / "seed-0.png"):
-            require_writable(path)
+        self._check()
         began = time.perf_counter()
-        data = self._data()
-        config = self._config()
-        truth = Truth.computed(config.critics.safety_gamma)
+        data = self._data("guided/pointrobot-quick-v0" if self.quick else self.dataset)
+        config = few(self.training) if self.quick else self.training
+        truth = Truth.computed(config.critics)
         starts = 4 if self.quick else self.starts
         one = partial(_one, data, config, truth, starts, self.out)
         alone = min(self.jobs, len(self.seeds)) == 1
@@ -89,24 +83,27 @@ class PointRobotCommand:
         seconds = time.perf_counter() - began
         print(f"{seconds / 60:.1f} minutes, {self.jobs} at a time on {os.cpu_count()} cores")
         if self.json is not None:
-            write_json(self.json, self._facts(results, config, seconds))
+            facts = {"dataset": data.name, "starts": starts, "training": asdict(config)}
+            write_json(self.json, {**facts, **self._found(results, seconds)})
 
-    def _data(self) -> OfflineData:
-        dataset = "guided/pointrobot-quick-v0" if self.quick else self.dataset
+    def _check(self) -> None:
+        seeds = self.seeds
+        if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+            raise ValueError(f"give different seeds of at least 0, got {list(seeds)}")
+        if self.starts < 1 or self.jobs < 1:
+            raise ValueError(
+                f"give at least one start and one job, got {self.starts} and {self.jobs}"
+            )
+        for path in (self.json, self.out / "seed-0.png"):
+            require_writable(path)
+
+    def _data(self, dataset: str) -> OfflineData:
         if not dataset_path(dataset).exists():
             Collect(PRESET, id=dataset, quick=self.quick).run()
         return load(dataset)
 
-    def _config(self) -> SafeTraining:
-        return few(self.training) if self.quick else self.training
-
-    def _facts(
-        self, results: dict[int, Result], config: SafeTraining, seconds: float
-    ) -> dict[str, Any]:
+    def _found(self, results: dict[int, Result], seconds: float) -> dict[str, Any]:
         return {
-            "dataset": self.dataset,
-            "starts": self.starts,
-            "training": asdict(config),
             "seconds": round(seconds, 1),
             "jobs": self.jobs,
             "cores": os.cpu_count(),

@@ -23,11 +23,16 @@ KINDS = ("feasible starts", "infeasible starts")
 def point_robot_training(**changes: Any) -> SafeTraining:
     """Return the settings for the point robot's margins in metres.
 
-    Half a metre from a hazard is as good as far away, which leaves the critic's precision to its
-    rim; and the discount goes up, so that it forgets no danger.
+    A foot from a hazard is as good as far away, which leaves the critic's precision to its rim; and
+    the discount goes up, so that it forgets no danger.
     """
-    critics = SafetyConfig(floor=0.5, safety_expectile=0.98, safety_gamma_end=0.997)
-    return SafeTraining(**{"critics": critics, **changes})
+    critics = SafetyConfig(floor=0.3, safety_expectile=0.97, safety_gamma_end=0.998, tau=0.02)
+    own = SafeTraining(critics=critics)
+    loops = {
+        "critic_loop": replace(own.critic_loop, steps=16_000),
+        "policy_loop": replace(own.policy_loop, steps=8_000),
+    }
+    return replace(own, **{**loops, **changes})
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,9 @@ class Truth:
     discounted: FeasibleValue
 
     @classmethod
-    def computed(cls, gamma: float) -> "Truth":
-        """Return both on the default grid."""
-        return cls(feasible_value(), feasible_value(gamma=gamma))
+    def computed(cls, critics: SafetyConfig) -> "Truth":
+        """Return both on the default grid, under the last discount that a critic learned with."""
+        return cls(feasible_value(), feasible_value(gamma=critics.discount_at(1.0)))
 
 
 @dataclass(frozen=True)
