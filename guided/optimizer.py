@@ -1,11 +1,13 @@
 """The optimisers a run can ask for by name."""
 
+import math
 from typing import Literal
 
 import torch
 from torch import nn
 
 OptimizerName = Literal["adamw", "muon"]
+Decay = Literal["cosine", "linear", "constant"]
 
 # Muon moves the hidden matrices; embeddings, gains and the layers at both ends keep AdamW, which
 # takes half the step.
@@ -46,3 +48,18 @@ def optimizers(
         for group in optimizer.param_groups:
             group["share"] = share
     return chosen
+
+
+def rate_at(step: int, steps: int, warmup: int, decay: Decay) -> float:
+    """Return the learning rate of a step as a share of the peak.
+
+    Args:
+        step: counted from 0.
+        steps: of the whole training.
+        warmup: steps of linear warm-up.
+        decay: what follows; all but ``constant`` end at 0.
+    """
+    warm = min(1.0, (step + 1) / max(warmup, 1))
+    left = 1 - max(0, step - warmup) / max(1, steps - warmup)
+    shape = {"constant": 1.0, "linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left)}
+    return warm * shape[decay]

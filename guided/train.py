@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from guided.checkpoint import CheckpointError
 from guided.cond import tree_map
-from guided.optimizer import OptimizerName, optimizers
+from guided.optimizer import Decay, OptimizerName, optimizers, rate_at
 from guided.resume import Line, RunFolder
 from guided.rng import Rng, stream_seed
 
@@ -41,7 +41,7 @@ class TrainConfig:
     """Peak learning rate."""
     warmup: int = 100
     """Steps of linear warm-up."""
-    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    decay: Decay = "cosine"
     """Shape of the learning rate after the warm-up; the first two end at 0."""
     weight_decay: float = 0.01
     """Decoupled weight decay."""
@@ -181,7 +181,7 @@ class _Loop:
             self.scaler.unscale_(optimizer)
         value, self.norm = mean.item(), self._clip()
         self._require_finite(value)
-        self.lr = config.lr * rate_at(self.step, config)
+        self.lr = config.lr * rate_at(self.step, config.steps, config.warmup, config.decay)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * group["share"]
@@ -277,14 +277,6 @@ class _Loop:
         step, loss, norm, lr, seconds = line.values()
         ema = {key: value.clone() for key, value in self.ema.items()}
         return TrainState(int(step), loss, norm, lr, seconds, ema, self.weak, saved)
-
-
-def rate_at(step: int, config: TrainConfig) -> float:
-    """Return the learning rate of a step as a share of the peak."""
-    warm = min(1.0, (step + 1) / max(config.warmup, 1))
-    left = 1 - max(0, step - config.warmup) / max(1, config.steps - config.warmup)
-    shape = {"constant": 1.0, "linear": left, "cosine": 0.5 - 0.5 * math.cos(math.pi * left)}
-    return warm * shape[config.decay]
 
 
 def _launched() -> Any:

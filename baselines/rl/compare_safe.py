@@ -40,6 +40,7 @@ from baselines.rl.table_safe import (
     summary_markdown,
     told,
 )
+from domains.rl.data.minari_data import SELF_GENERATED
 from domains.rl.data.offline import OfflineData
 from domains.rl.evaluate import Trials
 from domains.rl.safe.train import SafeTraining
@@ -175,8 +176,10 @@ class CompareSafe:
         return {name: criterion(rows, name, others) for name in rows if name in OURS}
 
     def _heading(self, data: OfflineData) -> str:
-        kind = "self-generated data" if data.name.startswith("guided/") else "data as given"
-        unit = "0 is random, 1 the best safe controller of the data's own references"
+        kind = f"{data.origin} data" if data.origin else "data as given"
+        unit = "0 and 1 are the references of the data"
+        if data.origin == SELF_GENERATED:
+            unit = "0 is random, 1 the best safe controller"
         if data.reference is None:
             unit = "returns as they are, as the data have no references"
         test = 2 if self.quick else self.episodes

@@ -16,11 +16,12 @@ from baselines.rl.clock import Clock, OnTrain
 from baselines.rl.registry import BASELINES, Knob
 from domains.rl import environments
 from domains.rl.acting import Policy, Together
+from domains.rl.data.identity import identity
 from domains.rl.data.offline import OfflineData
 from domains.rl.episodes import Episodes
 from domains.rl.evaluate import OnStep, Trials, evaluate, sweep
 from domains.rl.policy import DiffusionPolicy
-from domains.rl.train import PolicyTraining, Progress, Run, identity
+from domains.rl.train import PolicyTraining, Progress, Run
 from domains.rl.vector import MakeEnv
 from guided.results import write_json
 from guided.resume import claim

@@ -53,6 +53,8 @@ class Fisor:
     """Actions drawn."""
     threshold: float | None = None
     """See ``domains.rl.policy.Sampling``."""
+    limit: float | None = None
+    """Of the cost, which decides a chosen threshold; None where none is chosen."""
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,12 @@ def ours(name: str, training: SafeTraining, candidates: int, limit: float) -> Co
         yield from run.stages()
         return run.policy(contest.steps, config.candidates, threshold=config.threshold)
 
-    config = Fisor(training, candidates, threshold)
-    sampling: tuple[str, ...] = ("candidates", "threshold")
+    tuned = name == "fisor_tuned"
+    config = Fisor(training, candidates, threshold, limit if tuned else None)
+    sampling: tuple[str, ...] = ("candidates", "limit", "threshold")
     knob = None
-    if name == "fisor_tuned":
-        sampling = sampling[:1]
+    if tuned:
+        sampling = sampling[:2]
         knob = Knob("threshold", THRESHOLDS, _with_threshold, partial(_merit, limit=limit))
     return Contestant(name, title, config, train, knob, sampling=sampling, place="fisor")
 

@@ -21,6 +21,7 @@ import tyro
 from tqdm import tqdm
 
 from baselines.rl import fisor_original
+from baselines.rl.contest import check_seeds
 from domains.rl.commands.train import few, with_bars
 from domains.rl.data.minari_data import load
 from domains.rl.data.offline import OfflineData
@@ -81,7 +82,7 @@ def compare_orders(
         starts: feasible ones that are driven from.
         folder: for the trainings, empty.
     """
-    truth = Truth.computed(config.critics.safety_gamma)
+    truth = Truth.computed(config.critics)
     for seed in seeds:
         for order in ORDERS:
             own = folder / order / f"seed-{seed}"
@@ -198,11 +199,11 @@ class Orders:
             write_json(self.json, {**about, **figures})
 
     def _check(self) -> None:
-        numbers = self.critic_steps, self.policy_steps, self.starts
-        if not self.seeds or min(self.seeds) < 0 or min(numbers) < 1:
+        check_seeds(self.seeds)
+        if min(self.critic_steps, self.policy_steps, self.starts) < 1:
             raise ValueError(
-                f"give seeds of at least 0 and at least one step and start, got {self.seeds}, "
-                f"{self.critic_steps} and {self.policy_steps} steps and {self.starts} starts"
+                f"give at least one step and start, got {self.critic_steps} and "
+                f"{self.policy_steps} steps and {self.starts} starts"
             )
         if self.out is not None and self.out.exists() and any(self.out.iterdir()):
             raise ValueError(f"{self.out} is not empty, so times would not be true; give a new one")

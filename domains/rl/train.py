@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from domains.rl.critics.critic import Critic, CriticConfig
 from domains.rl.critics.targets import Targets, targets
+from domains.rl.data.identity import facts, identity
 from domains.rl.data.normalise import Normaliser
 from domains.rl.data.offline import OfflineData
 from domains.rl.model import ModelConfig, behaviour, energy, times
@@ -130,7 +131,7 @@ class Run:
             keys=data.keys,
             shapes=data.shapes,
             environment=data.environment,
-            about={"data": data.name, "reference": data.reference},
+            about=facts(data),
         )
 
     def found(self) -> str:
@@ -245,14 +246,6 @@ def staged(
     assert state is not None
     module.load_state_dict(state.ema)
     module.eval()
-
-
-def identity(data: OfflineData) -> dict[str, Any]:
-    """Return what tells data from other data of the same name, as JSON can hold it."""
-    found = {"data": data.name, "steps": len(data), "rewards": data.rewards.double().sum().item()}
-    if data.costs is not None:
-        found["costs"] = data.costs.double().sum().item()
-    return found
 
 
 @torch.no_grad()

@@ -75,7 +75,7 @@ def test_the_command_trains_both_with_as_many_updates(recorded, coarse, tmp_path
 
 def test_mistakes_are_one_sentence(recorded, monkeypatch, capsys):
     assert "at least one step" in refused(main, [DATASET, "--critic-steps", "0"], capsys)
-    assert "at least one step" in refused(main, [DATASET, "--seeds", "-1"], capsys)
+    assert "give different seeds" in refused(main, [DATASET, "--seeds", "0", "0"], capsys)
     assert "none/such-v0" in refused(main, ["none/such-v0", "--quick"], capsys)
     monkeypatch.setattr(fisor_orders, "load", lambda name: made_up(2, 5, 0))
     assert "observations of 17 numbers; give data of the point robot" in refused(

@@ -1,8 +1,10 @@
 """The comparison of safe methods: a smoke run, what it keeps, says and refuses."""
 
 import json
+from types import SimpleNamespace
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
@@ -49,7 +51,7 @@ def test_the_comparison_runs_resumes_and_says_what_is_safe(robots, tmp_path, cap
     assert "guided/pointrobot-quick-v0, self-generated data: 2 seeds of 2 episodes" in printed
     rows = first["rows"][robots]
     titles = ["BC (all data)", "BC-Safe", "CPQ", "BCQ-Lag"]
-    titles += ["FISOR, safest", "FISOR, best admissible"]
+    titles += ["FISOR, safest", "FISOR, best admissible", "FISOR, chosen threshold"]
     assert [own["policy"] for own in rows.values()] == titles
     low, high = load_data(robots).reference
     for name, own in rows.items():
@@ -67,10 +69,12 @@ def test_the_comparison_runs_resumes_and_says_what_is_safe(robots, tmp_path, cap
     assert printed.count(" <- best of the safe") == 2
     assert "FISOR, safest: cost / limit" in printed
     assert first["configs"]["cpq"]["cost_limit"] == 1000
-    # Both FISOR policies are of one training, and nothing is trained again.
+    for result in first["results"][robots]["fisor_tuned"]:
+        assert result["setting"] == max(result["chosen_by"], key=result["chosen_by"].get)
+    # All FISOR policies are of one training, and nothing is trained again.
     trained = {p: p.stat().st_mtime_ns for p in out.rglob("*.pt")}
     assert trained
-    assert not list(out.rglob("fisor_best/*"))
+    assert not list(out.rglob("fisor_best/*")) and not list(out.rglob("fisor_tuned/*"))
     kept = {p: p.stat().st_mtime_ns for p in out.rglob("seed-*/*.json")}
     main([*call, "--json", str(path)])
     assert json.loads(path.read_text())["results"] == first["results"]
@@ -98,8 +102,8 @@ def test_processes_find_what_one_process_finds(robots, tmp_path) -> None:
 
 
 def test_what_shares_a_training_is_one_item() -> None:
-    who = [ours("fisor", SafeTraining(), 4), baseline("cpq", CPQConfig())]
-    who.append(ours("fisor_best", SafeTraining(), 4))
+    who = [ours("fisor", SafeTraining(), 4, 5.0), baseline("cpq", CPQConfig())]
+    who.append(ours("fisor_best", SafeTraining(), 4, 5.0))
     tasks = ["one", "two"]
     found = items(tasks, who, (0, 5))
     assert len(found) == 8
@@ -202,3 +206,18 @@ def test_the_summary_weighs_tasks_alike() -> None:
     assert (found["FISOR"]["safe_tasks"], found["BC-Safe"]["safe_tasks"]) == (1, 2)
     lines = summary_markdown(list(found.values())).splitlines()
     assert next(line for line in lines if "<- best" in line).startswith("| BC-Safe | 0.200")
+
+
+def test_a_threshold_is_chosen_for_its_limit() -> None:
+    """The largest return of those that cost at most half of the limit; else the least cost."""
+    tuned = ours("fisor_tuned", SafeTraining(), 4, 6.0)
+    assert tuned.config.limit == 6 and "limit" in tuned.sampling
+
+    def games(total, cost):
+        return SimpleNamespace(returns=np.array([total]), costs=np.array([cost]))
+
+    merit = tuned.knob.merit
+    assert merit(games(5.0, 3.0)) == 5
+    assert merit(games(5.0, 3.0)) > merit(games(4.0, 0.0)) > merit(games(-1e5, 0.0))
+    assert merit(games(-1e5, 0.0)) > merit(games(9.0, 3.5)) > merit(games(9.0, 4.0))
+    assert ours("fisor", SafeTraining(), 4, 6.0).config.limit is None

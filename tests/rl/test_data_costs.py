@@ -9,7 +9,6 @@ from domains.rl.collect.behaviour import Uniform
 from domains.rl.collect.play import play
 from domains.rl.collect.presets import Preset, Quality
 from domains.rl.collect.recorder import Size, record
-from domains.rl.data.checks import require_costs
 from domains.rl.data.minari_data import load
 from domains.rl.safe import margin
 from domains.rl.safe.point_robot import ID
@@ -87,8 +86,6 @@ def test_data_without_costs_stay_without():
     made("a-v0", [episode(range(2), infos={"speed": np.arange(3.0)})] * 2, Corridor())
     data = load("a-v0")
     assert data.costs is None and data.margins is None
-    with pytest.raises(ValueError, match="a-v0 has no costs, and safety is learnt from them"):
-        require_costs(data)
 
 
 COSTS, MARGINS = {"cost": np.zeros(2)}, {"margin": np.zeros(2)}
@@ -118,22 +115,6 @@ def test_costs_and_margins_that_make_no_sense_are_refused(infos, message):
     with pytest.raises(ValueError, match=message) as caught:
         load("a-v0")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("costs", "said"),
-    [
-        ([0.0, 0.0], ["All 4 costs of a-v0 are 0: every state counts as feasible"]),
-        ([1.0, 0.5], ["All 4 costs of a-v0 are above 0: no state counts as feasible"]),
-        ([0.0, 1.0], []),
-    ],
-)
-def test_costs_that_are_all_alike_are_spoken_of(costs, said):
-    infos = {"cost": np.array(costs)}
-    made("a-v0", [episode([0.0, 0.0], infos=infos)] * 2, Corridor())
-    found = require_costs(load("a-v0"))
-    assert len(found) == len(said)
-    assert all(map(str.startswith, found, said))
 
 
 def test_what_the_point_robot_tells_is_recorded_and_read_back():

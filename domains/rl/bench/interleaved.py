@@ -22,8 +22,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from domains.rl.bench.separate import SeparateCritics, SeparateOptimisers
 from domains.rl.safe.train import SafeRun
+from guided.optimizer import rate_at
 from guided.rng import Rng, stream_seed
-from guided.train import TrainConfig, rate_at
+from guided.train import TrainConfig
 
 
 class Interleaved:
@@ -99,7 +100,7 @@ class Interleaved:
 
 def _set_rate(optimiser: torch.optim.Optimizer, loop: TrainConfig, step: int) -> None:
     for group in optimiser.param_groups:
-        group["lr"] = loop.lr * rate_at(step, loop)
+        group["lr"] = loop.lr * rate_at(step, loop.steps, loop.warmup, loop.decay)
 
 
 def _averaged(net: nn.Module, decay: float) -> AveragedModel:

@@ -7,6 +7,7 @@ from domains.rl.collect.bullet import bullet_presets
 from domains.rl.collect.point_robot import Driver, Extremes, Late
 from domains.rl.collect.preset import Preset, Quality
 from domains.rl.collect.sac import Learned, SacTraining
+from domains.rl.collect.spread import Spread
 from domains.rl.collect.swingup import SwingUp
 from domains.rl.collect.waypoint import Waypoint
 
@@ -98,7 +99,7 @@ def _point_robots() -> dict[str, Preset]:
     task, best = "guided/PointRobot-v0", Driver((2.0, 2.0), (0.2, 0.2), (1.5, 1.5), (0.0, 0.0))
     return {
         "pointrobot/mixed": Preset(task, (*drivers, late, extremes), best, 250_000),
-        "pointrobot/drivers": Preset(task, drivers, best, 100_000),
+        "pointrobot/drivers": Preset(task, drivers, best, 100_000, spread=Spread(10)),
     }
 
 

@@ -58,7 +58,7 @@ class Evaluate:
     """A process for every environment, for those that are slow to step."""
     max_steps: int | None = None
     """Cut episodes here; None leaves it to the environment."""
-    cost_limits: tuple[float, ...] = ()
+    cost_limits: Annotated[tuple[float, ...], tyro.conf.arg(aliases=["--cost-limit"])] = ()
     """Allowed costs of an episode: safe is a mean of cost / limit up to 1; at 0, of cost + 1."""
     pictures: Path | None = None
     """Folder for plots: return against scale, Q calibration, and paths in a maze."""
@@ -96,7 +96,8 @@ class Evaluate:
                 **assess(make, policy, scales, test, keep=keep, on_step=counting(bar))
             }
         if shield is not None:
-            played[SHIELD] = evaluate(make, shield, test)
+            with tqdm(total=test.episodes, desc="shielded", unit="episode") as bar:
+                played[SHIELD] = evaluate(make, shield, test, on_step=counting(bar))
             print(f"shield: {shield.summary()}")
         # The returns of other tasks or of cut episodes are not on its scale.
         other = self.environment is not None or test.max_steps is not None
@@ -106,12 +107,15 @@ class Evaluate:
             for scale, episodes in played.items()
         }
         gained = gains(played)
-        _tell(rows, chosen, gained)
+        _tell(rows, chosen, gained, None if reference is None else policy.about.get("origin"))
         shown = scales[-1] if chosen is None else chosen
         if self.json is not None:
-            write_json(self.json, self._facts(policy, test, rows, chosen, gained))
+            guard = None if shield is None else shield.summary().to_json()
+            facts = self._facts(policy, test, rows, chosen, gained)
+            write_json(self.json, {**facts, "shield": guard})
         if self.pictures is not None:
-            for path in draw(self.pictures, policy, make, played, shown):
+            drawn = {scale: episodes for scale, episodes in played.items() if scale != SHIELD}
+            for path in draw(self.pictures, policy, make, drawn, shown):
                 print(f"wrote {path}")
         if self.video is not None:
             self._film(policy, test, shown)
@@ -197,6 +201,7 @@ class Evaluate:
         return {
             "policy": str(self.policy),
             "data": policy.about.get("data"),
+            "origin": policy.about.get("origin"),
             "environment": self.environment,
             "trials": asdict(test),
             "validation": self._validated(tuple(rows)),
@@ -234,8 +239,11 @@ def _tell(
     rows: dict[Any, dict[str, Any]],
     chosen: float | None,
     gained: dict[Any, dict[str, float]],
+    origin: str | None,
 ) -> None:
     print(table(rows, "scale", chosen))
+    if origin is not None:
+        print(f"score: 0 and 100 are reference returns of {origin} data")
     if risks := {label: own["safety"] for label, own in rows.items() if own["safety"]}:
         print(safety_table(risks, "scale", chosen))
     who = {label: label if label == SHIELD else f"scale {label:g}" for label in rows}

@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from domains.rl.assess import table
 from domains.rl.curves import Curve
-from domains.rl.data.checks import require_costs
 from domains.rl.data.offline import OfflineData
 from domains.rl.data.sources import load_data
 from domains.rl.safe.train import SafeRun, SafeTraining
@@ -87,9 +86,12 @@ class Train:
     def _run(self, data: OfflineData) -> Run | SafeRun:
         if self.algo == "cep":
             return Run(data, self._seeded(self.config), self.out)
-        for said in require_costs(data):
+        if self.fisor.seed:
+            raise ValueError("the seed of every training is --seed; leave out --fisor.seed")
+        run = SafeRun(data, self._seeded(self.fisor, self.config.seed), self.out)
+        for said in run.notes():
             print(f"note: {said}")
-        return SafeRun(data, self._seeded(self.fisor, self.config.seed), self.out)
+        return run
 
     def _curve(self, run: Run | SafeRun) -> Curve | None:
         if not self.curve:

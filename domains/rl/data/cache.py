@@ -12,7 +12,7 @@ from domains.rl.data.offline import OfflineData
 
 TENSORS = ("states", "actions", "rewards", "terminals", "timeouts", "starts", "low", "high")
 OPTIONAL = ("costs", "margins")
-FORMAT = 2
+FORMAT = 3
 
 
 def keep(path: Path, data: OfflineData, stamp: Mapping[str, Any]) -> None:
@@ -31,6 +31,7 @@ def keep(path: Path, data: OfflineData, stamp: Mapping[str, Any]) -> None:
         "keys": data.keys,
         "reference": data.reference,
         "shapes": data.shapes,
+        "origin": data.origin,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")

@@ -36,33 +36,6 @@ def require_trainable(data: OfflineData) -> OfflineData:
     return data
 
 
-def require_costs(data: OfflineData) -> list[str]:
-    """Return what is to be said about the costs of data that safety is to be learnt from.
-
-    Returns:
-        Sentences, none for data with costs and without them.
-
-    Raises:
-        ValueError: for data that have no costs.
-    """
-    if data.costs is None:
-        raise ValueError(
-            f"{data.name} has no costs, and safety is learnt from them; take data with infos "
-            f"'cost' (Minari) or an array costs (HDF5)"
-        )
-    if not (data.costs > 0).any():
-        return [
-            f"All {len(data)} costs of {data.name} are 0: every state counts as feasible, and the "
-            f"policy learns nothing about safety."
-        ]
-    if (data.costs > 0).all():
-        return [
-            f"All {len(data)} costs of {data.name} are above 0: no state counts as feasible, and "
-            f"the policy can only learn to do less harm."
-        ]
-    return []
-
-
 def _refuse(data: OfflineData, name: str, fault: str, bad: Tensor, episode: Tensor) -> None:
     """Raise if any is bad; ``bad`` and the number of the ``episode`` are of every row."""
     if bad.any():

@@ -112,7 +112,9 @@ def load_hdf5(
         low=torch.from_numpy(np.broadcast_to(least, moves.shape[1:]).astype(np.float32)),
         high=torch.from_numpy(np.broadcast_to(most, moves.shape[1:]).astype(np.float32)),
         name=name,
+        environment=None if task is None else task.name,
         reference=published(name) if task is None else task.reference,
+        origin=None if task is None else "DSRL",
     )
     return require_trainable(result)
 

@@ -19,6 +19,7 @@ from domains.rl.data.signals import costs_of, joined, margins_of
 from guided.command import one_line
 from guided.results import require_writable
 
+SELF_GENERATED = "self-generated"  # by guided-rl collect, which signs as guided
 LISTED = 20  # local data sets that a message names
 
 
@@ -153,6 +154,7 @@ def _read(name: str, folder: Path, keys: Sequence[str] | None) -> OfflineData:
         environment=_environment(about),
         keys=keys,
         reference=reference(name, about),
+        origin=SELF_GENERATED if "guided" in about.get("author", ()) else None,
         shapes=shapes,
         costs=None if costs is None else torch.from_numpy(costs),
         margins=None if margins is None else torch.from_numpy(margins),

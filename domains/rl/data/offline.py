@@ -33,6 +33,7 @@ class OfflineData:
             least 0; None where the data have none.
         margins: signed margin h of every state, positive where it violates a constraint, (N + E,),
             float32; None where the data have none.
+        origin: to be said beside scores, such as "self-generated"; None where nothing tells.
 
     Raises:
         ValueError: for tensors whose sizes contradict each other.
@@ -53,6 +54,7 @@ class OfflineData:
     shapes: tuple[tuple[int, ...], ...] | None = None
     costs: Tensor | None = None
     margins: Tensor | None = None
+    origin: str | None = None
 
     def __post_init__(self) -> None:
         count, episodes = len(self.actions), len(self.starts) - 1

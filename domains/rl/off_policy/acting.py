@@ -48,7 +48,8 @@ class CappedIGW:
         span: float | None = None,
         seed: int = 0,
     ) -> None:
-        if policy.networks.critic is None:
+        networks = policy.networks
+        if networks.critic is None and networks.safety is None:
             raise ValueError("this policy has no critic to explore by; train one")
         if draws < 1 or (span is not None and not 0 < span < math.inf):
             raise ValueError(
@@ -57,7 +58,7 @@ class CappedIGW:
             )
         require_shape(tau, gamma)
         self.policy = policy.guided(standard_stack, scale=scale, candidates=1)
-        self.critic, self.normaliser = policy.networks.critic, policy.networks.normaliser
+        self.normaliser = networks.normaliser
         self.tau, self.gamma, self.draws, self.span = tau, gamma, draws, span
         self.rng = Rng(seed)
 
@@ -71,8 +72,15 @@ class CappedIGW:
         """
         drawn = self.policy.sample(states.repeat_interleave(self.draws, 0), rng)
         actions = drawn.unflatten(0, (len(states), self.draws))
-        values = self.critic.q(self.normaliser.states(states), actions)
+        values = self._q(self.normaliser.states(states), actions)
         return among(actions, losses(values, self.span), self.tau, self.gamma, rng)
+
+    def _q(self, states: Tensor, actions: Tensor) -> Tensor:
+        critic, safety = self.policy.networks.critic, self.policy.networks.safety
+        if critic is not None:
+            return critic.q(states, actions)
+        assert safety is not None
+        return safety.judge(states, actions)[0]
 
     def act(self, obs: Any, *, deterministic: bool = False, rng: Rng | None = None) -> np.ndarray:
         """Return actions in the environment's units, (A,) or (N, A); the log density is dropped.

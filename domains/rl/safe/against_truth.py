@@ -55,8 +55,8 @@ def judge_sets(
 ) -> list[dict[str, Any]]:
     """Return rows: each slice, then random starts; learned set, ceiling and the naive guess.
 
-    The ceiling is the exact value under the critic's last discount. The naive guess calls infeasible
-    what is inside a hazard.
+    The ceiling is the exact value under the critic's last discount. The naive guess calls
+    infeasible what is inside a hazard.
     """
     places = {f"v = {v:g}, heading {t / np.pi:g} pi": slice_states(v, t) for v, t in SLICES}
     places["random starts"] = draw_starts(np.random.default_rng(seed), 20_000)
@@ -120,7 +120,7 @@ def summary(outcome: Mapping[str, Any]) -> list[str]:
         f"{safe['starts']} feasible starts: {safe['violations']} violate (probability at most "
         f"{odds['high']:.3f} at 95 %), {safe['arrived']:.0%} arrive",
         f"{lost['starts']} infeasible starts: worst margin beyond the least possible by "
-        f"{lost['mean_excess']:.1%} of its range of {lost['range_of_exact']:.2f} m in the mean, by at "
-        f"most {lost['q95_excess']:.1%} in 95 % of them and by {lost['worst_excess']:.1%} in the "
-        f"worst; {lost['arrived']:.0%} arrive",
+        f"{lost['mean_excess']:.1%} of its range of {lost['range_of_exact']:.2f} m in the mean, by "
+        f"at most {lost['q95_excess']:.1%} in 95 % of them and by {lost['worst_excess']:.1%} in "
+        f"the worst; {lost['arrived']:.0%} arrive",
     ]

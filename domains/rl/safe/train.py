@@ -23,14 +23,15 @@ import torch
 from torch import Tensor
 
 from domains.rl.critics.feasible import SafeCritics, SafetyConfig
+from domains.rl.data.identity import facts, identity
 from domains.rl.data.normalise import Normaliser
 from domains.rl.data.offline import OfflineData
 from domains.rl.model import ModelConfig, behaviour
 from domains.rl.networks import Networks
 from domains.rl.policy import DiffusionPolicy, Sampling
-from domains.rl.safe.margins import margins, violation_label
+from domains.rl.safe.margins import margins, notes
 from domains.rl.safe.weights import WeightConfig, weights
-from domains.rl.train import Progress, Scaled, identity, loop_of, staged
+from domains.rl.train import Progress, Scaled, loop_of, staged
 from guided.resume import claim
 from guided.rng import initial_weights, stream_seed
 from guided.train import TrainConfig
@@ -72,10 +73,14 @@ class SafeRun:
 
     def __init__(self, data: OfflineData, config: SafeTraining, folder: Path) -> None:
         self.data, self.config, self.folder = data, config, folder
-        how, longest = config.critics, int(data.lengths.max())
-        own = how.label or violation_label(longest, how.safety_gamma)
+        how = config.critics
         self.margins = margins(
-            data, own, floor=how.floor, from_costs=how.from_costs, compat=how.fisor_compat
+            data,
+            how.label,
+            how.safety_gamma,
+            floor=how.floor,
+            from_costs=how.from_costs,
+            compat=how.fisor_compat,
         )
         self.normaliser = Normaliser.of(data)
         self.scaled = Scaled(
@@ -93,12 +98,7 @@ class SafeRun:
         """Return the policy of the networks as they are now; arguments of :class:`Sampling`."""
         data, model = self.data, self.config.model
         networks = Networks(self.behaviour, self.normaliser, model=model, safety=self.critics)
-        about = {
-            "data": data.name,
-            "reference": data.reference,
-            "algorithm": "fisor",
-            "label": self.margins.scale,
-        }
+        about = {**facts(data), "algorithm": "fisor", "label": self.margins.scale}
         return DiffusionPolicy(
             networks,
             Sampling(steps, scale=0.0, candidates=candidates, **sampling),
@@ -108,14 +108,18 @@ class SafeRun:
             about=about,
         )
 
+    def notes(self) -> list[str]:
+        """Return what is to be said about the data's costs or margins."""
+        return notes(self.data, self.margins, self.config.critics.safety_gamma)
+
     def found(self) -> str:
         """Return how much of the data the policy imitates."""
         own = self.weigh().double()
         equal = (own.sum().square() / own.square().sum()).item()
         none = (own == 0).double().mean().item()
         return (
-            f"{none:.1%} of {len(own)} transitions lead out of the feasible set and count nothing, "
-            f"the others count as much as {equal:.0f} equal ones"
+            f"{none:.1%} of {len(own)} transitions weigh nothing, the others count as much as "
+            f"{equal:.0f} equal ones"
         )
 
     def stages(self) -> Iterator[Progress]:
@@ -155,7 +159,7 @@ class SafeRun:
 
     @torch.no_grad()
     def weigh(self) -> Tensor:
-        """Return the weight of every transition, (N,)."""
+        """Return the weight of every transition, (N,), by the critics as they are now."""
         parts = []
         for i in torch.arange(len(self.scaled.actions)).split(CHUNK):
             state = self.scaled.states[self.scaled.at[i]]
