@@ -83,3 +83,12 @@ def test_what_cannot_teach_is_said_and_margins_need_no_costs(
     said = capsys.readouterr().out
     assert note in said
     assert ("note:" in said) == bool(note)
+
+
+def test_the_demo_draws_the_shipped_policys_set_and_ways(tmp_path, capsys):
+    main(["demo", "point-robot", "--quick", "--out", str(tmp_path / "demo")])
+    assert "feasible starts" in capsys.readouterr().out
+    assert (tmp_path / "demo" / "feasible.png").stat().st_size > 50_000
+    found = json.loads((tmp_path / "demo" / "figures.json").read_text())
+    assert min(row["learned"]["iou"] for row in found["sets"]) > 0.95
+    assert found["drives"]["feasible"]["violations"] == 0
