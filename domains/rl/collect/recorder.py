@@ -85,16 +85,7 @@ def record(
         mean_return(env, Uniform(), seed, reference_episodes),
         mean_return(env, preset.best, seed, reference_episodes),
     )
-    episodes, buffers = [], []
-    for episode, buffer in _episodes(env, preset.qualities, size, seed):
-        if preset.spread is not None and episode.cost is None:
-            raise ValueError(
-                f"the spread over costs needs a task whose info tells its cost, and "
-                f"{preset.environment} tells none; leave out the preset's spread"
-            )
-        episodes.append(episode)
-        buffers.append(buffer)
-        advance(episode)
+    episodes, buffers = _played(env, preset, size, seed, advance)
     about = _about(preset, size, seed, reference_episodes, reference)
     if preset.spread is not None:
         kept = _kept(preset.spread, episodes, seed)
@@ -106,6 +97,22 @@ def record(
     with _all_or_nothing(place):
         _write(dataset_id, env, episodes, buffers, about)
     return episodes, reference
+
+
+def _played(
+    env: Any, preset: Preset, size: Size, seed: int, advance: Callable[[Episode], None]
+) -> tuple[list[Episode], list[Any]]:
+    episodes, buffers = [], []
+    for episode, buffer in _episodes(env, preset.qualities, size, seed):
+        if preset.spread is not None and episode.cost is None:
+            raise ValueError(
+                f"the spread over costs needs a task whose info tells its cost, and "
+                f"{preset.environment} tells none; leave out the preset's spread"
+            )
+        episodes.append(episode)
+        buffers.append(buffer)
+        advance(episode)
+    return episodes, buffers
 
 
 def require_recordable(
