@@ -126,7 +126,7 @@ STATES = torch.randn(1, 3, generator=torch.Generator().manual_seed(0)).expand(40
 
 
 def q_values(actor, actions):
-    return actor.critic.q(actor.normaliser.states(STATES[: len(actions)]), actions)
+    return actor.value(actor.normaliser.states(STATES[: len(actions)]), actions)
 
 
 def test_a_policy_explored_has_weights_that_give_the_policy_back():

@@ -72,10 +72,11 @@ class CappedIGW:
         """
         drawn = self.policy.sample(states.repeat_interleave(self.draws, 0), rng)
         actions = drawn.unflatten(0, (len(states), self.draws))
-        values = self._q(self.normaliser.states(states), actions)
+        values = self.value(self.normaliser.states(states), actions)
         return among(actions, losses(values, self.span), self.tau, self.gamma, rng)
 
-    def _q(self, states: Tensor, actions: Tensor) -> Tensor:
+    def value(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Return Q, (B, K), of normalised states (B, S) and scaled actions (B, K, A)."""
         critic, safety = self.policy.networks.critic, self.policy.networks.safety
         if critic is not None:
             return critic.q(states, actions)
