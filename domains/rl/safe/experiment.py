@@ -86,6 +86,7 @@ def judged(
     starts: int,
     seed: int,
     on_step: Callable[[int], object] = lambda step: None,
+    **sampling: Any,
 ) -> Result:
     """Judge a policy: its set, and its ways from as many feasible as infeasible starts.
 
@@ -95,8 +96,9 @@ def judged(
         starts: of each kind.
         seed: of the actions.
         on_step: called with the steps done, of each kind in turn.
+        sampling: fields that replace the policy's own.
     """
-    policy = DiffusionPolicy.load(folder)
+    policy = DiffusionPolicy.load(folder, **sampling)
     both = starts_by_truth(truth.value, starts, START_SEED)
     ways = {
         kind: drive(policy, own, seed=seed, on_step=on_step)
