@@ -32,7 +32,8 @@ class Collect:
     steps: int | None = None
     """Record whole episodes until there are so many steps; None is the preset's own: 60,000 in
     umaze, 400,000 in medium, 800,000 in large, 20,000 for pendulum, 200,000 for runners;
-    200,000 for ballrun and 240,000 for the other balls and cars, of which a spread keeps some."""
+    250,000 for the point robot (100,000 of drivers alone), 200,000 for ballrun and 240,000 for the
+    other balls and cars; a spread keeps some of those of drivers, balls and cars."""
     episodes: int | None = None
     """So many episodes instead of steps."""
     seed: int = 0
