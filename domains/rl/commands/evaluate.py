@@ -1,5 +1,6 @@
 """evaluate: a policy in its environment, at several guidance scales, one of them chosen fairly."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
@@ -97,7 +98,9 @@ class Evaluate:
             }
         if shield is not None:
             with tqdm(total=test.episodes, desc="shielded", unit="episode") as bar:
-                played[SHIELD] = evaluate(make, shield, test, on_step=counting(bar))
+                with warnings.catch_warnings():  # the summary says what it would warn of
+                    warnings.simplefilter("ignore", RuntimeWarning)
+                    played[SHIELD] = evaluate(make, shield, test, on_step=counting(bar))
             print(f"shield: {shield.summary()}")
         # The returns of other tasks or of cut episodes are not on its scale.
         other = self.environment is not None or test.max_steps is not None
