@@ -70,7 +70,7 @@ class CappedIGW:
             states: what the data call states.
             rng: one stream, or one a row.
         """
-        drawn = self.policy.sample(states.repeat_interleave(self.draws, 0), rng)
+        drawn = self.policy.sample(states, rng, each=self.draws)
         actions = drawn.unflatten(0, (len(states), self.draws))
         values = self.value(self.normaliser.states(states), actions)
         return among(actions, losses(values, self.span), self.tau, self.gamma, rng)

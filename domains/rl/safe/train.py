@@ -113,8 +113,8 @@ class SafeRun:
         return notes(self.data, self.margins, self.config.critics.safety_gamma)
 
     def found(self) -> str:
-        """Return how much of the data the policy imitates."""
-        own = self.weigh().double()
+        """Return how much of the data the policy imitates, once it is trained."""
+        own = self.weights.double()
         equal = (own.sum().square() / own.square().sum()).item()
         none = (own == 0).double().mean().item()
         return (
@@ -170,7 +170,8 @@ class SafeRun:
 
     def train_policy(self) -> Iterator[Progress]:
         """Fit the denoiser to the actions, drawn in proportion to their weights."""
-        loop, draw = self.config.policy_loop, Proportional(self.weigh())
+        self.weights = self.weigh()
+        loop, draw = self.config.policy_loop, Proportional(self.weights)
 
         def batch(_: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
             i = draw(loop.batch, generator)
