@@ -1,11 +1,15 @@
 """From a set with costs to a safe policy and its figures, by the command line."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from domains.rl.cli import main
+from domains.rl.policy import DiffusionPolicy
+from domains.rl.safe import Shield, learned_danger, learned_value, shielded
+from guided.rng import Rng
 from tests.commands import refused
 from tests.rl.logged import Corridor, episode, made
 
@@ -42,6 +46,19 @@ def test_costs_are_set_against_limits_and_a_shield_beside_it(trained, tmp_path, 
     for own in found["scales"].values():
         assert set(own["safety"]["limits"]) == {"5", "10"}
     assert (pictures / "scale.png").exists()
+
+
+def test_a_shield_evaluates_the_critics_once_a_decision(trained, monkeypatch):
+    policy = DiffusionPolicy.load(Path(trained))
+    obs = np.random.default_rng(0).normal(size=(5, 11)).astype(np.float32)
+    apart = Shield(policy, learned_danger(policy), learned_value(policy), threshold=-0.1)
+    wanted = [apart.act(obs, rng=Rng(seed)) for seed in (1, 2)]
+    calls, judge = [], policy.networks.safety.judge
+    monkeypatch.setattr(policy.networks.safety, "judge", lambda *x: calls.append(x) or judge(*x))
+    guard = shielded(policy, -0.1)
+    for seed, actions in zip((1, 2), wanted, strict=True):
+        np.testing.assert_array_equal(guard.act(obs, rng=Rng(seed)), actions)
+    assert len(calls) == 2
 
 
 def test_one_limit_goes_by_the_singular(trained, capsys):

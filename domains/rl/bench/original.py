@@ -26,10 +26,11 @@ from domains.rl.policy import DiffusionPolicy
 from domains.rl.stack import SafetyEnergy
 from guided.denoiser import NetDenoiser
 from guided.guidance import BestOfN
-from guided.rng import Rng
+from guided.rng import Rng, initial_weights
 from guided.samplers import DPMpp2M
 from guided.schedule import Level
 
+SEED = 0  # of the untrained weights, which only take time
 STEPS, LEAST_BETA, MOST_BETA = 5, 0.1, 10.0
 WIDTH, WIDER, BLOCKS = 256, 1024, 3
 TIME, FOURIER = 128, 64
@@ -83,7 +84,8 @@ class OriginalActing:
         assert policy.networks.safety is not None
         self.normaliser, self.count = policy.networks.normaliser, policy.sampling.candidates
         self.critics = SeparateCritics(policy.networks.safety)
-        self.actor = OriginalActor(len(self.normaliser.mean), len(self.normaliser.low))
+        with initial_weights(SEED):
+            self.actor = OriginalActor(len(self.normaliser.mean), len(self.normaliser.low))
         self.betas = torch.tensor(betas())
         self.kept = (1 - self.betas).cumprod(0)
 

@@ -48,8 +48,24 @@ def shielded(policy: DiffusionPolicy, threshold: float) -> Shield:
             finite.
     """
     danger, value = learned_danger(policy), learned_value(policy)
+    safety = policy.networks.safety
+    if policy.networks.critic is None and safety is not None:
+        judge = safety.judge  # both at once, for the candidates that a shield asks about twice
+        value, danger = _parts(_judge(policy, lambda s, a: torch.stack(judge(s, a), -1)))
     own = policy.sampling.candidates
     return Shield(policy, danger, value, threshold=threshold, candidates=own)
+
+
+def _parts(both: Scores) -> tuple[Scores, Scores]:
+    """Return the two parts of scores (N, n, 2), evaluated once for the same candidates."""
+    kept: dict[str, np.ndarray] = {}
+
+    def once(obs: Observation, candidates: np.ndarray) -> np.ndarray:
+        if kept.get("candidates") is not candidates:
+            kept.update(candidates=candidates, scores=both(obs, candidates))
+        return kept["scores"]
+
+    return lambda obs, c: once(obs, c)[..., 0], lambda obs, c: once(obs, c)[..., 1]
 
 
 def exact_danger(value: FeasibleValue) -> Scores:
