@@ -1,0 +1,1 @@
+"""Trajectories of everybody in a scene: joint prediction, and generation under constraints."""
