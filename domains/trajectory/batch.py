@@ -99,8 +99,8 @@ def strided(scene: Scene, window: Window) -> int:
     stride = round(window.dt / scene.dt)
     if stride < 1 or abs(stride * scene.dt - window.dt) > 0.02 * window.dt:
         raise ValueError(
-            f"{scene.name} steps {scene.dt:g} s and the model {window.dt:g} s, which is no multiple "
-            f"of it; resample the scene, or train a model with this dt"
+            f"{scene.name} steps {scene.dt:g} s and the model {window.dt:g} s, which is no "
+            f"multiple of it; resample the scene, or train a model with this dt"
         )
     return stride
 
