@@ -1,0 +1,1 @@
+"""The network: relations, encoder, marginal modes, joint denoiser."""

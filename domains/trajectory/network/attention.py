@@ -1,0 +1,119 @@
+r"""Attention whose keys and values know the relation between the two ends.
+
+With receivers a, senders n, and the embedding r of their relation,
+
+.. math:: w_{an} = \mathrm{softmax}_n\, q_a \cdot (k_n + k^r_{an}) / \sqrt c, \qquad
+          o_a = \sum_n w_{an} (v_n + v^r_{an}).
+
+The relation's keys and values do not depend on what the receivers and senders say, so they are
+computed once a scene (:meth:`RelationAttention.relate`) and serve all samples and all steps. They
+never are added to those of the senders: both products are taken apart, so that one copy serves S
+samples.
+
+Dense with masks: no scatter, no compiled extension. A receiver without a sender gets zero.
+
+Source: Zhou et al. 2023, Query-centric trajectory prediction, equation 3.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Related(NamedTuple):
+    """Keys and values of relations, ready for products, and who counts.
+
+    Args:
+        keys: (B, A, heads, c, N).
+        values: (B, A, heads, N, c).
+        mask: (B, A, 1, 1, N), 0 where the sender counts and -inf where not.
+        some: (B, A, 1, 1, 1), 1 where a receiver has a sender, else 0.
+    """
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor
+    some: Tensor
+
+
+class RelationAttention(nn.Module):
+    """Receivers (B, S, A, width) look at senders through their relations.
+
+    Args:
+        width: of everything, a multiple of heads.
+        heads: of the attention.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.content = nn.Linear(width, 2 * width, bias=False)
+        self.relation = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def relate(self, embedding: Tensor, counts: Tensor) -> Related:
+        """Return what depends on the relations alone.
+
+        Args:
+            embedding: (B, A, N, width) of relations.
+            counts: (B, A, N), whether a receiver sees a sender.
+        """
+        k, v = self._split(self.relation(embedding))  # (B, A, N, heads, c)
+        mask = torch.zeros_like(counts, dtype=k.dtype).masked_fill(~counts, -torch.inf)
+        some = counts.any(-1)[:, :, None, None, None]
+        mask = mask[:, :, None, None, :].where(some, 0.0)  # a softmax over nothing would be NaN
+        return Related(k.permute(0, 1, 3, 4, 2), v.permute(0, 1, 3, 2, 4), mask, some.to(k))
+
+    def fixed(self, related: Related, senders: Tensor) -> Related:
+        """Fold senders (B, N, width) or (B, A, N, width) that all samples share into the relations.
+
+        The result is used with ``senders=None``.
+        """
+        k, v = self._split(self.content(senders))
+        if senders.ndim == 3:
+            k, v = k[:, None], v[:, None]
+        keys = related.keys + k.permute(0, 1, 3, 4, 2)
+        return related._replace(keys=keys, values=related.values + v.permute(0, 1, 3, 2, 4))
+
+    def forward(self, x: Tensor, related: Related, senders: Tensor | None = None) -> Tensor:
+        """Return what receivers x (B, S, A, width) see, of their shape.
+
+        Args:
+            x: receivers.
+            related: of :meth:`relate` or :meth:`fixed`.
+            senders: (B, S, N, width), one set for each sample, or None if folded in.
+        """
+        q = self.query(self.norm(x)).unflatten(-1, (self.heads, -1))  # (B, S, A, heads, c)
+        q = q * q.shape[-1] ** -0.5
+        across = q.permute(0, 2, 3, 1, 4)  # (B, A, heads, S, c): samples share a relation
+        logits = across @ related.keys + related.mask
+        if senders is not None:
+            k, v = self._split(self.content(self.norm(senders)))  # (B, S, N, heads, c)
+            own = q.transpose(2, 3) @ k.permute(0, 1, 3, 4, 2)  # (B, S, heads, A, N)
+            logits = logits + own.permute(0, 3, 2, 1, 4)
+        weights = logits.softmax(-1) * related.some  # (B, A, heads, S, N)
+        seen = (weights @ related.values).permute(0, 3, 1, 2, 4)  # (B, S, A, heads, c)
+        if senders is not None:
+            each = weights.permute(0, 3, 2, 1, 4) @ v.transpose(2, 3)  # (B, S, heads, A, c)
+            seen = seen + each.transpose(2, 3)
+        return self.out(seen.flatten(-2))
+
+    def _split(self, both: Tensor) -> tuple[Tensor, Tensor]:
+        return both.unflatten(-1, (2, self.heads, -1)).unbind(-3)
+
+
+class Feed(nn.Module):
+    """Two layers after a norm, twice as wide in the middle."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the change of x (..., width)."""
+        return self.layers(x)
