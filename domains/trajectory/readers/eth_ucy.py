@@ -161,7 +161,7 @@ def _scene(
     history: int,
     dt: float,
 ) -> Scene:
-    valid: NDArray[np.bool_] = np.isfinite(positions).all(-1)
+    valid = np.asarray(np.isfinite(positions).all(-1))
     positions = np.where(valid[..., None], positions, 0.0)
     return Scene(
         name=name,

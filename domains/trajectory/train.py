@@ -1,0 +1,79 @@
+"""Training a predictor: latents first, then modes and denoiser in one loop."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from domains.trajectory.dataset import Augmentation, Dataset
+from domains.trajectory.model import ModelConfig, Predictor, save_model
+from guided.checkpoint import Weights
+from guided.rng import Rng, initial_weights, stream_seed
+from guided.train import TrainConfig, TrainState, train
+
+
+@dataclass(frozen=True)
+class TrajectoryTraining:
+    """Everything a training run depends on, but the scenes."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The architecture."""
+    vary: Augmentation = field(default_factory=Augmentation)
+    """How scenes are varied."""
+    loop: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            steps=6_000, batch=48, lr=2e-3, warmup=200, ema=0.998, weight_decay=1e-2
+        )
+    )
+    """The optimisation."""
+
+
+def untrained(data: Dataset, config: TrajectoryTraining) -> Predictor:
+    """Return a predictor with fitted latents and seeded initial weights."""
+    with initial_weights(stream_seed(config.loop.seed)):
+        predictor = Predictor(config.model)
+    predictor.latents.fit(data.futures())
+    return predictor
+
+
+def run_training(data: Dataset, config: TrajectoryTraining, folder: Path) -> Iterator[TrainState]:
+    """Train in ``folder``, resuming what it holds; yields what :func:`guided.train.train` does.
+
+    Args:
+        data: to learn from.
+        config: how.
+        folder: of the run.
+    """
+    predictor = untrained(data, config)
+
+    def batch(step: int, generator: torch.Generator) -> tuple[Any, Any]:
+        return data.batch(config.loop.batch, generator, config.vary)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "training.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
+    yield from train(predictor, batch, config.loop, folder)
+
+
+@torch.no_grad()
+def held_out_losses(
+    weights: Weights, data: Dataset, config: TrajectoryTraining
+) -> tuple[float, float]:
+    """Return the mean losses of modes and denoiser, always on the same scenes, levels and noise."""
+    predictor = Predictor(config.model)
+    predictor.load_state_dict(weights)
+    parts = []
+    for step in range(8):
+        generator = torch.Generator().manual_seed(stream_seed(1, step))
+        targets, inputs = data.batch(64, generator, Augmentation(agents=config.vary.agents))
+        losses = predictor.losses(targets, inputs, Rng(stream_seed(2, step)))
+        parts.append([part.mean().item() for part in losses])
+    first, second = torch.tensor(parts).mean(0).tolist()
+    return first, second
+
+
+def ship(target: Path, config: TrajectoryTraining, state: TrainState, **about: Any) -> None:
+    """Write the averaged weights of a finished run to ``target``."""
+    save_model(target, config.model, state.ema, steps=state.step, training=asdict(config), **about)
