@@ -1,0 +1,116 @@
+"""Scenes ready to be sampled: all that does not depend on the noise, computed once.
+
+Axis 0 of x is B S: the S samples of each of B scenes, side by side. The context of a scene is one
+copy for all its samples, bound to the denoiser, so that guidance methods need not know of it.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from domains.trajectory.batch import Case, Inputs, case, collate
+from domains.trajectory.frames import to_scene
+from domains.trajectory.model import Predictor
+from domains.trajectory.network.encoder import Encoding
+from domains.trajectory.network.joint import Context
+from domains.trajectory.network.modes import Modes
+from domains.trajectory.scene import Scene
+from guided.denoiser import NetDenoiser
+from guided.rng import Rng, stream_seed
+from guided.schedule import Level
+
+
+class BoundDenoiser(NetDenoiser):
+    """A joint denoiser that has its scenes with it: called with ``cond=None``.
+
+    Args:
+        denoiser: shared, not copied.
+        context: of the scenes.
+    """
+
+    def __init__(self, denoiser: NetDenoiser, context: Context) -> None:
+        super().__init__(denoiser.net, denoiser.schedule, denoiser.prediction)
+        self.context = context
+
+    def output(self, x: Tensor, level: Level, cond: Any = None) -> Tensor:
+        """Call the network on x (B S, A, k)."""
+        return super().output(x, level, self.context)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """B scenes with what the network says of them before any noise.
+
+    Args:
+        predictor: of the futures.
+        scenes: B of them.
+        cases: theirs, with the agents who are seen now.
+        inputs: the padded batch.
+        encoding: of the scenes.
+        modes: marginal futures, as latents.
+        mean: of the diffusion's coordinates, (B, A, k).
+        std: of the diffusion's coordinates, (B, A, k).
+        denoiser: with the scenes' context.
+    """
+
+    predictor: Predictor
+    scenes: tuple[Scene, ...]
+    cases: tuple[Case, ...]
+    inputs: Inputs
+    encoding: Encoding
+    modes: Modes
+    mean: Tensor
+    std: Tensor
+    denoiser: BoundDenoiser
+
+    def decode(self, u: Tensor) -> Tensor:
+        """Return positions (B S, A, F, 2), metres from each scene's origin, of u (B S, A, k)."""
+        each = len(u) // len(self.scenes)
+        mean, std, here, heading = (
+            part.repeat_interleave(each, dim=0)
+            for part in (
+                self.mean,
+                self.std,
+                self.inputs.positions[:, :, -1],
+                self.inputs.headings[:, :, -1],
+            )
+        )
+        return to_scene(self.predictor.latents.decode(mean + std * u), here, heading)
+
+    def references(self) -> Tensor:
+        """Return the marginal modes in the diffusion's coordinates, (B, M, A, k)."""
+        places = (self.modes.latents - self.mean[:, :, None]) / self.std[:, :, None]
+        return places.transpose(1, 2)
+
+    def noise(self, samples: int, seed: int) -> Tensor:
+        """Draw standard normal numbers (B samples, A, k); sample i of a scene has its own stream.
+
+        A scene's numbers depend on the seed and its name alone: not on the other scenes, the
+        padding, or how many samples there are.
+        """
+        dim = self.predictor.config.latents
+        found = torch.zeros(len(self.scenes), samples, self.inputs.agents.shape[1], dim)
+        for row, scene, one in zip(found, self.scenes, self.cases, strict=True):
+            rng = Rng.per_sample(stream_seed(seed, zlib.crc32(scene.name.encode())), samples)
+            row[:, : len(one.agents)] = rng.normal((samples, len(one.agents), dim))
+        return found.flatten(0, 1)
+
+
+@torch.no_grad()
+def prepare(predictor: Predictor, scenes: Sequence[Scene]) -> Prepared:
+    """Encode scenes; only their histories are read.
+
+    Raises:
+        ValueError: for a scene that does not fit the predictor's window.
+    """
+    cases = tuple(case(scene.history(), predictor.config.window) for scene in scenes)
+    inputs = collate(cases)
+    encoding, modes = predictor.marginal(inputs)
+    mean, std = predictor.coordinates(modes)
+    net: Any = predictor.joint.net
+    denoiser = BoundDenoiser(predictor.joint, net.context(encoding, modes, mean, std))
+    return Prepared(predictor, tuple(scenes), cases, inputs, encoding, modes, mean, std, denoiser)
