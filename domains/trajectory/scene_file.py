@@ -1,0 +1,177 @@
+"""Scenes and forecasts as JSON: a format for data of one's own, and between two commands.
+
+A file holds one object: ``scene`` (see :func:`scene_object`) and, for a forecast, ``forecast``.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domains.trajectory.forecast import Forecast
+from domains.trajectory.road import Lane, RoadMap
+from domains.trajectory.scene import Scene, directions
+from guided.results import require_writable, write_json
+
+DIGITS = 4  # of a coordinate: a tenth of a millimetre
+MAP_PARTS = ("areas", "crossings", "stops", "walls")
+
+
+def write_scene(path: Path, scene: Scene) -> None:
+    """Write a scene in one piece."""
+    require_writable(path)
+    write_json(path, {"scene": scene_object(scene)})
+
+
+def write_forecast(path: Path, forecast: Forecast) -> None:
+    """Write a forecast with its scene in one piece."""
+    require_writable(path)
+    goals = [[name, _list(point), agent] for name, point, agent in forecast.goals]
+    worlds = {
+        "agents": forecast.agents.tolist(),
+        "dt": forecast.dt,
+        "probabilities": forecast.probabilities.tolist(),
+        "worlds": _list(forecast.worlds),
+        "goals": goals,
+    }
+    write_json(path, {"scene": scene_object(forecast.scene), "forecast": worlds})
+
+
+def read_scene(path: Path) -> Scene:
+    """Read the scene of a file, with or without a forecast.
+
+    Raises:
+        ValueError: for a file that is not of this form, in one sentence.
+    """
+    return _read(path)[0]
+
+
+def read_forecast(path: Path) -> Forecast:
+    """Read a forecast.
+
+    Raises:
+        ValueError: for a file that is not of this form, or a scene without a forecast.
+    """
+    found = _read(path)[1]
+    if found is None:
+        raise ValueError(f"{path} holds a scene and no forecast; make one with predict or guide")
+    return found
+
+
+def scene_object(scene: Scene) -> dict[str, Any]:
+    """Return a scene as JSON: tracks have ``id``, ``kind``, and rows ``[step, x, y, heading]``."""
+    tracks = []
+    for a, (id, kind) in enumerate(zip(scene.ids, scene.kinds, strict=True)):
+        steps = np.flatnonzero(scene.valid[a])
+        rows = [
+            [int(s), *_list(scene.positions[a, s]), round(float(scene.headings[a, s]), DIGITS)]
+            for s in steps
+        ]
+        track: dict[str, Any] = {"id": id, "kind": kind, "steps": rows}
+        if scene.scored is not None:
+            track["scored"] = bool(scene.scored[a])
+        tracks.append(track)
+    return {
+        "name": scene.name,
+        "dt": scene.dt,
+        "now": scene.now,
+        "steps": scene.valid.shape[1],
+        "tracks": tracks,
+        "map": None if scene.road is None else _map_object(scene.road),
+    }
+
+
+def _read(path: Path) -> tuple[Scene, Forecast | None]:
+    try:
+        held = json.loads(Path(path).read_text())
+        scene = _scene(held["scene"])
+        if "forecast" not in held:
+            return scene, None
+        found = held["forecast"]
+        goals = tuple((n, np.array(p, float), a) for n, p, a in found.get("goals", []))
+        return scene, Forecast(
+            scene,
+            np.array(found["agents"], np.int64),
+            np.array(found["worlds"], float),
+            float(found["dt"]),
+            np.array(found["probabilities"], float),
+            goals,
+        )
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read {path} ({error}); check the path") from None
+    except KeyError as error:
+        raise ValueError(f"{path} lacks the entry {error}; see the format in its docs") from None
+    except (TypeError, IndexError, ValueError) as error:
+        raise ValueError(f"{path} is no scene file: {error}") from None
+
+
+def _scene(held: dict[str, Any]) -> Scene:
+    tracks, steps, now = held["tracks"], int(held["steps"]), int(held["now"])
+    shape = (len(tracks), steps)
+    positions, headings, valid = np.zeros((*shape, 2)), np.zeros(shape), np.zeros(shape, bool)
+    turned = True
+    for a, track in enumerate(tracks):
+        seen = set()
+        for step, x, y, *heading in track["steps"]:
+            if step in seen or not 0 <= step < steps:
+                raise ValueError(
+                    f"track {track['id']} has step {step} twice or outside 0..{steps - 1}"
+                )
+            seen.add(step)
+            positions[a, step], valid[a, step] = (x, y), True
+            headings[a, step] = heading[0] if heading else 0.0
+            turned = turned and bool(heading)
+    scored = [bool(track.get("scored", True)) for track in tracks]
+    return Scene(
+        name=held["name"],
+        ids=tuple(str(track["id"]) for track in tracks),
+        kinds=tuple(track["kind"] for track in tracks),
+        positions=positions,
+        headings=headings if turned else directions(positions, valid, now),
+        valid=valid,
+        now=now,
+        dt=float(held["dt"]),
+        road=None if held.get("map") is None else _map(held["map"]),
+        scored=np.array(scored) if any("scored" in track for track in tracks) else None,
+    )
+
+
+def _map_object(road: RoadMap) -> dict[str, Any]:
+    lanes = [
+        {
+            "id": lane.id,
+            "centre": _list(lane.centre),
+            "left": _list(lane.left),
+            "right": _list(lane.right),
+            "successors": lane.successors,
+            "predecessors": lane.predecessors,
+            "neighbours": lane.neighbours,
+        }
+        for lane in road.lanes
+    ]
+    return {"lanes": lanes, **{n: [_list(x) for x in getattr(road, n)] for n in MAP_PARTS}}
+
+
+def _map(held: dict[str, Any]) -> RoadMap:
+    lines = {name: tuple(np.array(x, float) for x in held.get(name, [])) for name in MAP_PARTS}
+    return RoadMap(lanes=tuple(_lane(lane) for lane in held.get("lanes", [])), **lines)
+
+
+def _lane(held: dict[str, Any]) -> Lane:
+    names = ("successors", "predecessors", "neighbours")
+    links = {name: tuple(str(i) for i in held.get(name, [])) for name in names}
+    left, right = np.array(held["left"], float), np.array(held["right"], float)
+    centre = held.get("centre")
+    return Lane(
+        id=str(held["id"]),
+        centre=np.array(centre, float) if centre is not None else (left + right) / 2,
+        left=left,
+        right=right,
+        **links,
+    )
+
+
+def _list(array: NDArray) -> Any:
+    return np.round(array, DIGITS).tolist()

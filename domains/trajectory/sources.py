@@ -1,0 +1,107 @@
+"""Where scenes come from: the built-in generator, or files of any format that can be read."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from domains.trajectory.batch import Window
+from domains.trajectory.scene import Scene
+from domains.trajectory.scene_file import read_scene
+
+BUILT_IN = ("mixed", "highway", "crossing", "plaza")
+
+
+def open_scenes(
+    source: str, count: int = 8, seed: int = 0, window: Window | None = None
+) -> list[Scene]:
+    """Return scenes of a source.
+
+    ===================================  =======================================================
+    source                               scenes
+    ===================================  =======================================================
+    ``mixed``, ``highway``, ...          ``count`` of the built-in generator
+    ``x.json``                           one of this project's own files
+    ``x.xml``                            one of CommonRoad
+    ``x.parquet``, or a folder of them   Argoverse 2 motion forecasting, at most ``count``
+    ``x.txt``                            ETH/UCY: every window, or ``count`` evenly chosen ones
+    ``folder:fold``                      the test windows of a fold of ETH/UCY, likewise
+    ===================================  =======================================================
+
+    Args:
+        source: see above.
+        count: how many; 0 = all that there are.
+        seed: of the generator.
+        window: of the model that they are for: sets the length of generated scenes, and the step
+            that is now in recordings that do not say.
+
+    Raises:
+        ValueError: for a source that is none of these, or cannot be read.
+    """
+    if source in BUILT_IN:
+        return generated(source, count or 8, seed, window or Window(10, 12, 0.5))
+    path, _, fold = source.partition(":")
+    if fold:
+        from domains.trajectory.readers.eth_ucy import testing_windows
+
+        return thinned(testing_windows(Path(path), fold), count)
+    return _read(Path(source), count, window)
+
+
+def generated(kind: str, count: int, seed: int, window: Window) -> list[Scene]:
+    """Return scenes of the built-in generator that fit a window."""
+    from domains.trajectory.generator import scenes
+
+    steps = window.history + window.future
+    return list(scenes(kind, count, seed, steps=steps, dt=window.dt, now=window.history - 1))
+
+
+def thinned(scenes: list[Scene], count: int) -> list[Scene]:
+    """Return ``count`` of many scenes, evenly spread over them; 0 = all."""
+    if not 0 < count < len(scenes):
+        return scenes
+    return [scenes[i] for i in np.linspace(0, len(scenes) - 1, count).round().astype(int)]
+
+
+def _read(path: Path, count: int, window: Window | None) -> list[Scene]:
+    if not path.exists():
+        raise ValueError(
+            f"there is no {path}; give a file or folder of scenes, or one of {', '.join(BUILT_IN)}"
+        )
+    if path.is_dir():
+        files = sorted(path.rglob("scenario_*.parquet"))
+        if not files:
+            raise ValueError(f"{path} holds no scenario_*.parquet; give a folder of Argoverse 2")
+        return [
+            one for file in files[: count or None] for one in _readers()[".parquet"](file, window)
+        ]
+    reader = _readers().get(path.suffix)
+    if reader is None:
+        raise ValueError(f"cannot tell what {path} is; expected one of {', '.join(_readers())}")
+    return thinned(reader(path, window), count)
+
+
+def _readers() -> dict[str, Callable[[Path, Window | None], list[Scene]]]:
+    return {".json": _json, ".xml": _commonroad, ".parquet": _argoverse, ".txt": _pedestrians}
+
+
+def _json(path: Path, window: Window | None) -> list[Scene]:
+    return [read_scene(path)]
+
+
+def _commonroad(path: Path, window: Window | None) -> list[Scene]:
+    from domains.trajectory.readers.commonroad import read_commonroad
+
+    return [read_commonroad(path)]
+
+
+def _argoverse(path: Path, window: Window | None) -> list[Scene]:
+    from domains.trajectory.readers.argoverse import read_argoverse
+
+    return [read_argoverse(path)]
+
+
+def _pedestrians(path: Path, window: Window | None) -> list[Scene]:
+    from domains.trajectory.readers.eth_ucy import read_text, windows
+
+    return windows(read_text(path))
