@@ -60,6 +60,13 @@ def read_forecast(path: Path) -> Forecast:
     return found
 
 
+def holds_forecast(source: str) -> bool:
+    """Return whether a source is a file that holds a forecast."""
+    if not source.endswith(".json") or not Path(source).is_file():
+        return False
+    return _read(Path(source))[1] is not None
+
+
 def scene_object(scene: Scene) -> dict[str, Any]:
     """Return a scene as JSON: tracks have ``id``, ``kind``, and rows ``[step, x, y, heading]``."""
     tracks = []

@@ -32,8 +32,7 @@ def worlds(samples: Array, count: int, seed: int = 0, rounds: int = 20) -> tuple
     share = np.bincount(label[0], minlength=count) / len(samples)
     medoids = gaps[0].argmin(0)
     order = np.argsort(-share, kind="stable")
-    order = order[share[order] > 0]
-    return samples[medoids[order]], share[order] / share[order].sum()
+    return samples[medoids[order]], share[order]
 
 
 def futures(samples: Array, count: int, seed: int = 0, rounds: int = 20) -> Array:

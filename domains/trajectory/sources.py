@@ -1,6 +1,6 @@
 """Where scenes come from: the built-in generator, or files of any format that can be read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ def open_scenes(
         ValueError: for a source that is none of these, or cannot be read.
     """
     if source in BUILT_IN:
-        return generated(source, count or 8, seed, window or Window(10, 12, 0.5))
+        return list(generated(source, count or 8, seed, window or Window(10, 12, 0.5)))
     path, _, fold = source.partition(":")
     if fold:
         from domains.trajectory.readers.eth_ucy import testing_windows
@@ -48,12 +48,12 @@ def open_scenes(
     return _read(Path(source), count, window)
 
 
-def generated(kind: str, count: int, seed: int, window: Window) -> list[Scene]:
-    """Return scenes of the built-in generator that fit a window."""
+def generated(kind: str, count: int, seed: int, window: Window) -> Iterator[Scene]:
+    """Yield scenes of the built-in generator that fit a window."""
     from domains.trajectory.generator import scenes
 
     steps = window.history + window.future
-    return list(scenes(kind, count, seed, steps=steps, dt=window.dt, now=window.history - 1))
+    return scenes(kind, count, seed, steps=steps, dt=window.dt, now=window.history - 1)
 
 
 def thinned(scenes: list[Scene], count: int) -> list[Scene]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from domains.trajectory.dataset import Augmentation, Dataset
+from domains.trajectory.latents import Latents
 from domains.trajectory.model import ModelConfig, Predictor, save_model
 from guided.checkpoint import Weights
 from guided.rng import Rng, initial_weights, stream_seed
@@ -31,23 +32,31 @@ class TrajectoryTraining:
     """The optimisation."""
 
 
-def untrained(data: Dataset, config: TrajectoryTraining) -> Predictor:
-    """Return a predictor with fitted latents and seeded initial weights."""
+def untrained(
+    data: Dataset, config: TrajectoryTraining, latents: Latents | None = None
+) -> Predictor:
+    """Return a predictor with seeded initial weights and latents, given or fitted to the data."""
     with initial_weights(stream_seed(config.loop.seed)):
         predictor = Predictor(config.model)
-    predictor.latents.fit(data.futures())
+    if latents is None:
+        predictor.latents.fit(data.futures())
+    else:
+        predictor.latents.load_state_dict(latents.state_dict())
     return predictor
 
 
-def run_training(data: Dataset, config: TrajectoryTraining, folder: Path) -> Iterator[TrainState]:
+def run_training(
+    data: Dataset, config: TrajectoryTraining, folder: Path, latents: Latents | None = None
+) -> Iterator[TrainState]:
     """Train in ``folder``, resuming what it holds; yields what :func:`guided.train.train` does.
 
     Args:
         data: to learn from.
         config: how.
         folder: of the run.
+        latents: fitted before; None fits them to the data.
     """
-    predictor = untrained(data, config)
+    predictor = untrained(data, config, latents)
 
     def batch(step: int, generator: torch.Generator) -> tuple[Any, Any]:
         return data.batch(config.loop.batch, generator, config.vary)

@@ -1,0 +1,1 @@
+"""The commands of ``guided-trajectory``, one a file."""

@@ -1,0 +1,46 @@
+"""plot: a scene or a forecast from above."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from domains.trajectory.plots import plot_forecast, plot_scene
+from domains.trajectory.scene_file import holds_forecast, read_forecast
+from domains.trajectory.sources import open_scenes
+from guided.results import require_writable
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Draw scenes, or forecasts with their samples, from above: map, history, goals."""
+
+    source: Annotated[str, tyro.conf.Positional]
+    """A forecast of predict or guide (.json), or scenes as of predict --source."""
+    out: Path = Path("pictures")
+    """Folder of the pictures."""
+    count: int = 4
+    """At most so many scenes; 0 = all."""
+    seed: int = 1
+    """Of generated scenes."""
+    truth: bool = True
+    """Draw what happened as well, where it is known."""
+
+    def run(self) -> None:
+        """Draw.
+
+        Raises:
+            ValueError: for what cannot be read or written.
+        """
+        require_writable(self.out / "picture.png")
+        if holds_forecast(self.source):
+            forecast = read_forecast(Path(self.source))
+            path = self.out / f"{forecast.scene.name}.png"
+            plot_forecast(forecast, path, truth=self.truth)
+            print(path)
+            return
+        for scene in open_scenes(self.source, self.count, self.seed):
+            path = self.out / f"{scene.name}.png"
+            plot_scene(scene if self.truth else scene.history(), path)
+            print(path)

@@ -1,0 +1,59 @@
+"""Scenes to train on: the built-in generator, a fold of ETH/UCY, or files."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from domains.trajectory.batch import Window
+from domains.trajectory.scene import Scene
+from domains.trajectory.sources import BUILT_IN, generated, open_scenes
+
+HELD_OUT = 1_000_003  # added to the seed of generated scenes that are kept for testing
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """What to train on."""
+
+    source: str = "mixed"
+    """A kind of the built-in generator (mixed, highway, crossing, plaza), ``FOLDER:FOLD`` for the
+    training part of a fold of ETH/UCY, or files as of the other commands."""
+    count: int = 4_000
+    """Generated scenes."""
+    held_out: int = 200
+    """Generated scenes that are kept to measure the loss."""
+    seed: int = 0
+    """Of the generator."""
+
+    def load(self, window: Window) -> tuple[list[Scene], list[Scene]]:
+        """Return the scenes to train on, and those held out: for files every tenth.
+
+        Raises:
+            ValueError: for a source that cannot be read or has too few scenes.
+        """
+        if self.source in BUILT_IN:
+            return self._generated(self.count, self.seed, window), self._generated(
+                self.held_out, self.seed + HELD_OUT, window
+            )
+        folder, _, fold = self.source.partition(":")
+        if fold:
+            from domains.trajectory.readers.eth_ucy import training_windows
+
+            root = Path(folder)
+            return training_windows(root, fold), training_windows(root, fold, "val")
+        found = open_scenes(self.source, count=0, window=window)
+        if len(found) < 10:
+            raise ValueError(f"{self.source} holds {len(found)} scenes, too few to train on")
+        kept = [scene for i, scene in enumerate(found) if i % 10]
+        return kept, found[::10]
+
+    def _generated(self, count: int, seed: int, window: Window) -> list[Scene]:
+        if count < 1:
+            raise ValueError(f"training needs 1 or more generated scenes, got {count}")
+        scenes = generated(self.source, count, seed, window)
+        return list(tqdm(scenes, total=count, desc="generating", unit="scene"))
+
+    def few(self) -> "Scenes":
+        """Return a handful of the same, for smoke tests."""
+        return replace(self, count=12, held_out=4)
