@@ -16,9 +16,10 @@ class MPGD(DenoiserWrapper):
 
     .. math:: \hat x_0 = P\big(x_0 - w \nabla E(x_0)\big), \qquad \hat\varepsilon = \varepsilon.
 
-    The pair is not consistent: x_t is forgotten by as much as x0 was moved. So it optimises within
-    what the network believes, and samples no posterior; for a Gaussian prior and a quadratic energy
-    its variance is far too small (:class:`guided.ClassifierGuidance` is exact there).
+    The pair is not consistent: alpha x0 + sigma eps is no longer x_t. So it optimises within what
+    the network believes, and samples no posterior: for a Gaussian prior and a quadratic energy, the
+    scale that gives the right mean gives a third of the variance. Every step moves anew, so that
+    the same scale guides the more the more steps a run has.
 
     Costs one gradient of the energy a call; none passes through the denoiser.
 

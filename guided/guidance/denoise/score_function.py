@@ -21,8 +21,8 @@ class ScoreFunction(DenoiserWrapper):
               \hat x_0 = x_0 - \frac{\sigma_t^2}{\alpha_t} g.
 
     E(x0(x_t)) stands in for the exact :math:`-\log E[e^{-E(x_0)} \mid x_t]`. It takes the clean
-    estimate for the sample, so that w = 1 guides too much where noise is high, and the posterior is
-    not sampled for any energy but a linear one of a Gaussian prior.
+    estimate for the sample, so that w = 1 guides too much where noise is high, and no w samples the
+    posterior. It is exact for a linear energy of a Gaussian prior.
 
     Costs one vector-Jacobian product of the network and one gradient of the energy a call.
 
