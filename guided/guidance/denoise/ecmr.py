@@ -78,8 +78,7 @@ class ECMR(ECM):
         each = torch.arange(len(x0), device=x0.device)
         many = repeat(cond, references.shape[1] + 1)
         for part in list(range(x0.shape[1])) * self.sweeps:
-            own = x0[:, None].expand_as(references[:, :1])
-            candidates = torch.cat([own, own.expand_as(references)], dim=1)
+            candidates = x0[:, None].repeat_interleave(references.shape[1] + 1, 1)
             candidates[:, 1:, part] = references[:, :, part]
             energies = self.energy(candidates.flatten(0, 1), many).reshape(len(x0), -1)
             best = energies.nan_to_num(nan=math.inf, posinf=math.inf).argmin(1)
