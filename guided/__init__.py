@@ -23,6 +23,7 @@ from guided.denoiser import (
 from guided.energy import Decoded, Energy, FunctionEnergy, Sliced, WeightedSum
 from guided.guidance import CFG, DPG, SCG, TDS, BestOfN, Between, ClassifierGuidance, Contrast
 from guided.operator import Likelihood, Operator, Simulator
+from guided.prior import GaussianPrior
 from guided.program import Program
 from guided.rng import Rng
 from guided.sampler import Gaussian, Sampler, State, StepWrapper
@@ -54,6 +55,7 @@ __all__ = [
     "Energy",
     "FunctionEnergy",
     "Gaussian",
+    "GaussianPrior",
     "Heun",
     "Level",
     "Likelihood",

@@ -5,8 +5,12 @@ from guided.guidance.denoise.cep import CEP, cep_loss
 from guided.guidance.denoise.cfg import CFG
 from guided.guidance.denoise.classifier import ClassifierGuidance, NoisyEnergy
 from guided.guidance.denoise.contrast import Contrast
+from guided.guidance.denoise.ecm import ECM
+from guided.guidance.denoise.ecmr import ECMR
 from guided.guidance.denoise.energy_net import EnergyNet, HoistedEnergy
+from guided.guidance.denoise.mpgd import MPGD
 from guided.guidance.denoise.replace import Replace
+from guided.guidance.denoise.score_function import ScoreFunction
 from guided.guidance.denoise.tmpd import TMPD
 from guided.guidance.sample.best_of_n import BestOfN
 from guided.guidance.sample.denoised_eki import DenoisedEKI
@@ -20,6 +24,7 @@ from guided.guidance.step.cps import CPS
 from guided.guidance.step.dpg import DPG
 from guided.guidance.step.dps import DPS
 from guided.guidance.step.enkg import EnKG
+from guided.guidance.step.next_noise_mean import NextNoiseMean
 from guided.guidance.step.scg import SCG
 from guided.guidance.step.smc import SMC, FKSteering
 from guided.guidance.step.tds import TDS
@@ -31,7 +36,10 @@ __all__ = [
     "CPS",
     "DPG",
     "DPS",
+    "ECM",
+    "ECMR",
     "EKI",
+    "MPGD",
     "SCG",
     "SIR",
     "SMC",
@@ -47,8 +55,10 @@ __all__ = [
     "FKSteering",
     "HoistedEnergy",
     "KalmanWaltz",
+    "NextNoiseMean",
     "NoisyEnergy",
     "Replace",
+    "ScoreFunction",
     "SplitGibbs",
     "TemperedSMC",
     "Waltz",

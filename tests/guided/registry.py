@@ -28,7 +28,22 @@ from guided import (
     Prediction,
     VPLinear,
 )
-from guided.guidance import CEP, DPG, DPS, SMC, TDS, TMPD, EnergyNet, ZeroOrderDPS
+from guided.denoiser import DenoiserWrapper
+from guided.guidance import (
+    CEP,
+    DPG,
+    DPS,
+    ECM,
+    ECMR,
+    MPGD,
+    SMC,
+    TDS,
+    TMPD,
+    EnergyNet,
+    NextNoiseMean,
+    ScoreFunction,
+    ZeroOrderDPS,
+)
 from guided.schedule import Schedule
 
 
@@ -47,8 +62,6 @@ class Toy(Denoiser):
 
 
 ENERGY = FunctionEnergy(lambda x0: (x0 - 1).square().flatten(1).sum(1))
-
-
 MEAN = Operator(lambda x0: x0.flatten(1).mean(1, keepdim=True), torch.ones(1, 1), 0.5)
 
 
@@ -77,6 +90,19 @@ BOWL = EnergyNet(Bowl(), VPLinear())
 def null(cond: torch.Tensor) -> torch.Tensor:
     """The null condition of the toy."""
     return torch.full_like(cond, 0.5)
+
+
+class Referred(DenoiserWrapper):
+    """ECMR with references of the shape of x: the best point, and one that is always worse."""
+
+    def __init__(self, denoiser: Denoiser, scale: float = 1.0, sweeps: int = 1) -> None:
+        super().__init__(denoiser)
+        self.scale, self.sweeps = scale, sweeps
+
+    def forward(self, x: torch.Tensor, level: Level, cond: Any = None) -> Prediction:
+        best = torch.ones(1, 1, *x.shape[1:])
+        both = torch.cat([best, 9 * best], 1)
+        return ECMR(self.denoiser, ENERGY, both, self.scale, sweeps=self.sweeps)(x, level, cond)
 
 
 @dataclass(frozen=True)
@@ -208,6 +234,52 @@ METHODS: dict[str, Row] = {
         lambda d: ZeroOrderDPS(DDPM(d), MEAN, scale=0.0, queries=4, refresh=0.5, few=2),
         DDPM,
         vjps=lambda n: n,
+    ),
+    "MPGD": Row(
+        lambda d: DDPM(MPGD(d, ENERGY, scale=0.2)),
+        lambda n: n,
+        lambda n: n,
+        lambda d: DDPM(MPGD(d, ENERGY, scale=0.0)),
+        DDPM,
+    ),
+    "ECM": Row(
+        lambda d: DDPM(ECM(d, ENERGY, scale=0.4, clip=0.3, spread=2.0)),
+        lambda n: n,
+        lambda n: n,
+        lambda d: DDPM(ECM(d, ENERGY, scale=0.0)),
+        DDPM,
+    ),
+    "ECM-last-off": Row(
+        lambda d: DDPM(Between(ECM(d, ENERGY), low=d.schedule.level(0.2).noise_to_signal)),
+        lambda n: n,
+        lambda n: n,
+    ),
+    "ECMR": Row(
+        lambda d: DDPM(Between(Referred(d), low=d.schedule.level(0.2).noise_to_signal)),
+        lambda n: n,
+        lambda n: n,
+        lambda d: DDPM(Referred(d, scale=0.0, sweeps=0)),
+        DDPM,
+    ),
+    "ScoreFunction": Row(
+        lambda d: DDPM(ScoreFunction(d, ENERGY, scale=0.5)),
+        lambda n: n,
+        lambda n: n,
+        lambda d: DDPM(ScoreFunction(d, ENERGY, scale=0.0)),
+        DDPM,
+        vjps=lambda n: n,
+    ),
+    "NextNoiseMean": Row(
+        lambda d: NextNoiseMean(DDPM(d), ENERGY, scale=0.2),
+        lambda n: n,
+        lambda n: n,
+        lambda d: NextNoiseMean(DDPM(d), ENERGY, scale=0.0),
+        DDPM,
+    ),
+    "NextNoiseMean-2M": Row(
+        lambda d: NextNoiseMean(DPMpp2M(d, eta=1.0), ENERGY, scale=0.2, clip=0.1),
+        lambda n: n,
+        lambda n: n,
     ),
     "TMPD": Row(lambda d: DDPM(TMPD(d, MEAN)), lambda n: n, lambda n: n, vjps=lambda n: 2 * n),
     "TDS-1": Row(
