@@ -1,0 +1,67 @@
+"""A request as a guide: constraints on scenes become energies, and those a sampler."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from domains.trajectory.batch import Case
+from domains.trajectory.costs.language import Constraint, compile
+from domains.trajectory.costs.report import Residual, drawn_goals, residuals
+from domains.trajectory.costs.setting import Setting
+from domains.trajectory.forecast import Forecast
+from domains.trajectory.guiding import Guidance
+from domains.trajectory.predict import Guide
+from domains.trajectory.prepared import Prepared
+from domains.trajectory.scene import Scene
+from guided.energy import Energy
+from guided.sampler import Sampler
+
+Ask = Callable[[Setting], Energy]
+
+
+def setting_of(prepared: Prepared, scene: Scene, one: Case) -> Setting:
+    """Return what costs know of a prepared scene."""
+    window = prepared.predictor.config.window
+    return Setting.of(scene, one.agents, window.dt, window.future, one.origin)
+
+
+def guide(ask: Ask, how: Guidance) -> Guide:
+    """Return a guide that asks the same of every scene.
+
+    Args:
+        ask: makes the energy of a scene's futures from its setting.
+        how: method, strength and bounds.
+    """
+
+    def of(prepared: Prepared, times: Sequence[float]) -> Sampler:
+        pairs = zip(prepared.scenes, prepared.cases, strict=True)
+        energies = [ask(setting_of(prepared, *pair)) for pair in pairs]
+        return how.sampler(prepared, times, energies)
+
+    return of
+
+
+def asking(constraints: Sequence[Constraint]) -> Ask:
+    """Return what makes the energy of constraints in any setting."""
+    return lambda setting: compile(constraints, setting)
+
+
+def judged(forecast: Forecast, constraints: Sequence[Constraint]) -> list[Residual]:
+    """Return how far a forecast is from what was asked, constraint by constraint."""
+    setting = _setting(forecast)
+    worlds: NDArray[np.float64] = forecast.worlds - setting.origin
+    return residuals(compile(constraints, setting), torch.from_numpy(worlds))
+
+
+def with_goals(forecast: Forecast, constraints: Sequence[Constraint]) -> Forecast:
+    """Return a forecast with what was asked for, to be drawn."""
+    return replace(forecast, goals=drawn_goals(constraints, _setting(forecast)))
+
+
+def _setting(forecast: Forecast) -> Setting:
+    scene = forecast.scene
+    origin = scene.positions[forecast.agents, scene.now].mean(0)
+    return Setting.of(scene, forecast.agents, forecast.dt, forecast.worlds.shape[2], origin)
