@@ -57,7 +57,7 @@ def demands(task: Task, prepared: Prepared, seed: int = 0) -> list[Demand]:
     modes = list(split(prepared, prepared.decode(prepared.references().flatten(0, 1))))
     found = []
     for i, scene in enumerate(prepared.scenes):
-        truth = _truth(prepared, i)
+        truth = truth_of(prepared, i)
         known = np.flatnonzero(np.isfinite(truth).all((1, 2)))
         if not len(known):
             raise ValueError(f"{scene.name}: no agent's future is known, so there is no task")
@@ -79,7 +79,7 @@ def _demand(task: Task, agents: NDArray[np.int64], routes: Array) -> Demand:
     return Demand(agents, routes[:, at + 1], due, routes)
 
 
-def _truth(prepared: Prepared, i: int) -> Array:
+def truth_of(prepared: Prepared, i: int) -> Array:
     """Return what happened to the agents of scene i, (A, F, 2), NaN where nobody was seen."""
     scene: Scene = prepared.scenes[i]
     window = prepared.predictor.config.window

@@ -1,0 +1,99 @@
+"""evaluate: best-of-K errors, joint and marginal, collisions, and the Argoverse 2 figures."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from tqdm import tqdm
+
+from domains.trajectory.commands.chosen import Chosen
+from domains.trajectory.evaluate import KINDS, Figures, Kind, evaluate
+from domains.trajectory.model import Predictor
+from domains.trajectory.predict import Sampling, require_start
+from domains.trajectory.scene import Scene
+from guided.results import require_writable, versions, write_json
+
+COLUMNS = ("ade", "fde", "jade", "jfde", "mean_jade", "mean_jfde", "cr_mean", "cr_jade")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score forecasts of scenes whose future is known.
+
+    ADE and FDE take the best world for each agent alone, JADE and JFDE one world for all. For a
+    fold of ETH/UCY: ``--source FOLDER:eth --count 0``.
+    """
+
+    scenes: Annotated[Chosen, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: Chosen(count=200)
+    )
+    """Which scenes, and which predictor."""
+    how: Annotated[Sampling, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: Sampling(samples=100)
+    )
+    """How samples are drawn."""
+    worlds: int = 20
+    """K."""
+    sets: tuple[Kind, ...] = KINDS
+    """How K worlds are chosen: the first samples, groups of samples (worlds), combinations of
+    marginal modes (snapped), marginal modes alone."""
+    json: Path | None = None
+    """Write the figures to this file."""
+    quick: bool = False
+    """Four scenes: a smoke test."""
+
+    def run(self) -> None:
+        """Sample, score, print a table.
+
+        Raises:
+            ValueError: for scenes without a future, and what cannot be read or written.
+        """
+        require_writable(self.json)
+        predictor, scenes = self.scenes.load()
+        how = replace(self.how, samples=self.worlds) if self.quick else self.how
+        require_start(predictor, how)
+        found = scored(predictor, scenes[:4] if self.quick else scenes, how, self.worlds, self.sets)
+        print(table(found))
+        if self.json is not None:
+            about = {"source": self.scenes.source, "how": asdict(how)}
+            rows = [asdict(figures) for figures in found]
+            write_json(self.json, {"versions": versions(), **about, "sets": rows})
+
+
+def scored(
+    predictor: Predictor,
+    scenes: Sequence[Scene],
+    how: Sampling,
+    worlds: int,
+    sets: Sequence[Kind],
+    label: str = "evaluating",
+) -> list[Figures]:
+    """Return the figures of every set of worlds, under a progress bar."""
+    torch.set_num_threads(1)
+    found: list[Figures] = []
+    with tqdm(total=len(scenes), desc=label, unit="scene") as bar:
+        for done, found in evaluate(predictor, scenes, how, worlds, sets):
+            bar.update(done - bar.n)
+    return found
+
+
+def table(found: Sequence[Figures]) -> str:
+    """Return figures as text."""
+    first = found[0].windows
+    lines = [
+        f"{first.windows} windows, {first.people} people, best of {first.worlds}; metres, shares",
+        f"{'set':8}  " + "  ".join(f"{name:>9}" for name in COLUMNS),
+    ]
+    for one in found:
+        values = (getattr(one.windows, name) for name in COLUMNS)
+        lines.append(f"{one.kind:8}  " + "  ".join(f"{value:9.3f}" for value in values))
+    names = list(found[0].multi_world)
+    lines.append("\nArgoverse 2, the world with the least final error of all")
+    lines.append(f"{'set':8}  " + "  ".join(f"{name:>14}" for name in names))
+    for one in found:
+        values = (one.multi_world[name] for name in names)
+        lines.append(f"{one.kind:8}  " + "  ".join(f"{value:14.3f}" for value in values))
+    return "\n".join(lines)
