@@ -90,7 +90,9 @@ def contest(
         spent += time.process_time() - start
         for found, demand in zip(split(prepared, positions), asked, strict=True):
             worlds = found[:, demand.agents]
-            score = guidance_scores(worlds, demand.goals, demand.routes, demand.step, segments=True)
+            score = guidance_scores(
+                worlds, demand.goals, list(demand.routes), demand.step, segments=True
+            )
             rows.append([getattr(score, name) for name in FIGURES])
     means = dict(zip(FIGURES, np.mean(rows, axis=0).tolist(), strict=True))
     return Outcome(guidance, **means, milliseconds=1000 * spent / len(scenes) / how.steps)

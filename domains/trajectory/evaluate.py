@@ -23,8 +23,8 @@ from domains.trajectory import selection
 from domains.trajectory.metrics.windows import WindowScores, WindowSummary
 from domains.trajectory.metrics.world import MultiWorld, averaged, multi_world
 from domains.trajectory.model import Predictor
-from domains.trajectory.predict import ROWS, Guide, Sampling, batches, sampled, split, unguided
-from domains.trajectory.prepared import Prepared, prepare
+from domains.trajectory.predict import ROWS, Guide, Sampling, batches, sampled, unguided
+from domains.trajectory.prepared import Prepared, prepare, split
 from domains.trajectory.scene import Scene
 from domains.trajectory.tasks import truth_of
 

@@ -1,16 +1,14 @@
 """Joint forecasts: worlds sampled together, and a few of them chosen."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from domains.trajectory import selection
 from domains.trajectory.forecast import Forecast
 from domains.trajectory.model import Predictor
-from domains.trajectory.prepared import Prepared, prepare
+from domains.trajectory.prepared import Prepared, prepare, split
 from domains.trajectory.scene import Scene
 from guided.rng import Rng
 from guided.sampler import Sampler
@@ -91,13 +89,6 @@ def batches(scenes: Sequence[Scene], rows: int) -> Iterator[list[int]]:
         yield chunk
 
 
-def split(prepared: Prepared, positions: Tensor) -> Iterator[NDArray[np.float64]]:
-    """Yield each scene's futures (S, A, F, 2) in its own coordinates, padding dropped."""
-    each = positions.unflatten(0, (len(prepared.scenes), -1))
-    for part, one in zip(each, prepared.cases, strict=True):
-        yield part[:, : len(one.agents)].double().numpy() + one.origin
-
-
 def predict(
     predictor: Predictor,
     scenes: Sequence[Scene],
@@ -125,8 +116,3 @@ def predict(
         for i, one, found in zip(index, prepared.cases, split(prepared, positions), strict=True):
             chosen, shares = selection.worlds(found, worlds or len(found), how.seed)
             yield i, Forecast(scenes[i], one.agents, chosen, predictor.config.window.dt, shares)
-
-
-def without_future(scene: Scene) -> Scene:
-    """Return a scene in which nothing is known after now, e.g. to draw what a guide changed."""
-    return replace(scene.history(), scored=scene.scored)

@@ -5,11 +5,13 @@ copy for all its samples, bound to the denoiser, so that guidance methods need n
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from domains.trajectory.batch import Case, Inputs, case, collate
@@ -114,3 +116,10 @@ def prepare(predictor: Predictor, scenes: Sequence[Scene]) -> Prepared:
     net: Any = predictor.joint.net
     denoiser = BoundDenoiser(predictor.joint, net.context(encoding, modes, mean, std))
     return Prepared(predictor, tuple(scenes), cases, inputs, encoding, modes, mean, std, denoiser)
+
+
+def split(prepared: Prepared, positions: Tensor) -> Iterator[NDArray[np.float64]]:
+    """Yield each scene's futures (S, A, F, 2) in its own coordinates, padding dropped."""
+    each = positions.unflatten(0, (len(prepared.scenes), -1))
+    for part, one in zip(each, prepared.cases, strict=True):
+        yield part[:, : len(one.agents)].double().numpy() + one.origin

@@ -75,8 +75,9 @@ def scored(
     torch.set_num_threads(1)
     found: list[Figures] = []
     with tqdm(total=len(scenes), desc=label, unit="scene") as bar:
-        for done, found in evaluate(predictor, scenes, how, worlds, sets):
+        for done, figures in evaluate(predictor, scenes, how, worlds, sets):
             bar.update(done - bar.n)
+            found = figures
     return found
 
 
