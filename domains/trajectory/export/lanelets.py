@@ -106,7 +106,7 @@ def _stops(road: RoadMap) -> dict[str, Points]:
 
 
 def _halves(polygon: Points) -> tuple[Points, Points]:
-    """Return a polygon as the left and right bound whose outline it is; the last corner may repeat."""
+    """Return the left and right bound whose outline is a polygon, of which a corner may repeat."""
     extra = max(4 - len(polygon), len(polygon) % 2)
     full = np.concatenate([polygon, np.repeat(polygon[-1:], extra, axis=0)])
     half = len(full) // 2
