@@ -9,7 +9,6 @@ import pytest
 from domains.trajectory.readers.commonroad import read_commonroad
 from tests.trajectory import commonroad_files as small
 
-
 FILES = (
     "ARG_Carcarana-4_5_T-1",
     "DEU_A9-3_1_T-1",

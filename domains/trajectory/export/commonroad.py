@@ -45,9 +45,10 @@ def write_commonroad(path: Path, what: Scene | Forecast, world: int = 0) -> None
     """Write the agents of a scene as obstacles, and its map as lanelets.
 
     Of a forecast, agents have their history and then their path in one world, at the scene's
-    steps; agents that it leaves out end now. Shapes are typical ones for the agents' kinds. Ids
-    that are positive whole numbers are kept, others are replaced by new numbers. Agents of the
-    kind ``static`` that are always there and never move become static obstacles.
+    steps; of agents that it leaves out, static ones stay and others end now. Shapes are typical
+    ones for the agents' kinds. Ids that are positive whole numbers are kept, others are replaced
+    by new numbers. Agents of the kind ``static`` that are always there and never move become
+    static obstacles.
 
     Args:
         path: of the XML file.
@@ -78,8 +79,9 @@ def _future(forecast: Forecast, world: int) -> Scene:
     steps = int(forecast.worlds.shape[2] * forecast.dt / scene.dt + 1e-6)
     path = resampled(forecast, scene.dt, steps).worlds[world]
     fill = ((0, 0), (0, steps))
-    positions = np.pad(scene.positions, (*fill, (0, 0)))
-    valid, headings = np.pad(scene.valid, fill), np.pad(scene.headings, fill)
+    positions = np.pad(scene.positions, (*fill, (0, 0)), mode="edge")
+    headings, valid = np.pad(scene.headings, fill, mode="edge"), np.pad(scene.valid, fill)
+    valid[:, scene.now + 1 :] = (scene.present & (np.array(scene.kinds) == "static"))[:, None]
     positions[agents, scene.now + 1 :], valid[agents, scene.now + 1 :] = path, True
     headings[agents, scene.now + 1 :] = _headings(positions[agents, scene.now :], headings[agents])
     return replace(scene, positions=positions, headings=headings, valid=valid)
