@@ -1,0 +1,1 @@
+"""Scenes and forecasts as files that other toolkits read."""
