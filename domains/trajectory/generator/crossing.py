@@ -17,6 +17,8 @@ from domains.trajectory.generator.tracks import Tracks
 from domains.trajectory.generator.walkers import Walkers
 
 WARM = 3.0  # seconds before the first recorded step
+ATTENTION = 0.5  # seconds, in which drivers take up the speed that a bend allows
+HARD = 4.0  # metres / second^2, the most that they brake for a bend
 FORK = 8.0  # metres after the stop line, from where on cars of one lane part
 MERGE = 5.0  # metres before the exit, from where on cars count as on it
 SHARES = {"straight": 0.45, "left": 0.3, "right": 0.25}
@@ -49,20 +51,27 @@ class Cars:
         size = min(map(len, limits.values()))
         self.limits = np.stack([limits[m][:size] for m in self.turns.movement])
         self.apart = _Apart(self.turns, self.inside, self.exit)
+        self.speeds = np.minimum(self.speeds, self.limit())
 
     def step(self, time: float, walkers: Walkers) -> None:
         """Move everybody on by one tick."""
         self.turns.update(time, self.ways, self.speeds)
-        at = ((self.ways + ARM) / junctions.STEP).astype(int)
-        limit = self.limits[np.arange(len(at)), np.clip(at, 0, self.limits.shape[1] - 1)]
-        push = self.drivers.free(self.speeds, np.minimum(self.drivers.desired, limit))
+        push = np.minimum(
+            self.drivers.free(self.speeds, self.drivers.desired),
+            np.maximum((self.limit() - self.speeds) / ATTENTION, -HARD),
+        )
         leader, apart = self.apart(self.ways)
-        rows = np.arange(len(at))
+        rows = np.arange(len(self.ways))
         ahead = follow(self.drivers, rows, leader, apart, self.speeds)
         stop = np.minimum(self.turns.obstacles(self.ways, self.speeds), self._zebras(walkers))
         wait = self.drivers.interaction(self.speeds, np.minimum(stop, FREE), self.speeds)
         push = push + np.minimum(ahead, wait)
         self.ways, self.speeds = advance(self.ways, self.speeds, push, TICK)
+
+    def limit(self) -> Array:
+        """Return the speeds that the bends ahead allow, (A,)."""
+        at = ((self.ways + ARM) / junctions.STEP).astype(int)
+        return self.limits[np.arange(len(at)), np.clip(at, 0, self.limits.shape[1] - 1)]
 
     def zebras(self) -> tuple[Array, NDArray[np.int64]]:
         """Return the metres to the next crossing of each car (A,), and its arm (A,)."""
@@ -116,7 +125,7 @@ def simulate(clock: Clock, rng: np.random.Generator) -> Tracks:
     """Return a scene of a junction."""
     junction = junctions.drawn(rng)
     crowd = int(rng.integers(1, 5)) if rng.random() < 0.6 else 0
-    count = int(rng.integers(4, 11 if crowd else 13)) - crowd // 2
+    count = int(rng.integers(4, 13 - crowd))
     walkers = people.drawn(rng, junction, crowd, clock.present)
     rule = _rule(rng, junction, clock)
     cars = _cars(rng, junction, rule, count, clock)
@@ -140,7 +149,7 @@ def _tracks(cars: Cars, along: Array, walkers: Walkers, walks: Array, rule: Rule
     turned = np.repeat(walkers.headings()[:, None], along.shape[1], axis=1)
     zebras = tuple(int(a) for a in np.unique(walkers.arm))
     stops = [a for a in range(len(junction.angles)) if rule.name != "main" or not rule.main[a]]
-    inside = along <= (cars.inside + ARM)[:, None]
+    inside = (along >= -ARM) & (along <= (cars.inside + ARM)[:, None])
     return Tracks(
         kinds=("vehicle",) * len(along) + ("pedestrian",) * len(walks),
         positions=np.concatenate([np.array([p for p, _ in moved]), walks]),
@@ -178,4 +187,4 @@ def _cars(
         )
     none = np.zeros((count, count), dtype=bool)
     turns = Turns(junction, rule, movement, drivers.lengths, np.zeros(count, bool), none)
-    return Cars(drivers, turns, np.maximum(ways, -ARM - 60.0), speeds)
+    return Cars(drivers, turns, ways, speeds)

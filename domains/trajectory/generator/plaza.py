@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 WARM = 1.5  # seconds before the first recorded step
 SPEED = (1.34, 0.26)  # metres a second, mean and spread of desired speeds, as in the model's paper
-NEAR = 0.8  # metres from a point of a route, where the next one counts
+NEAR = 1.5  # metres from a point of a route, where the next one counts
 LONGEST = 8  # points of a route
 NOISE = 0.15  # metres / second^2
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 TINY = 1e-6
+SOFT = 4.0  # 1 / second^2, of the force that keeps the members of a group apart
+ROOM = 0.8  # metres between them
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,17 @@ class SocialForce:
         behind: w of what is not seen; 1 treats all alike.
         fastest: of the desired speed, that nobody exceeds.
         cohesion: metres / second^2, of the pull towards a group's middle; 0 ignores groups.
+        body: metres between two middles, where people touch.
+        stiffness: 1 / second^2, of a touch.
 
     Source:
         Helbing & Molnár 1995, Social force model for pedestrian dynamics, equations 2 to 10; the
         groups from Moussaïd, Perozo, Garnier, Helbing & Theraulaz 2010, The walking behaviour of
         pedestrian social groups, equation 4.
     Differs:
-        The members of a group do not push each other by V, but by a soft force within 0.8 m.
+        Members of a group do not push each other by V. Whoever touches is pushed apart by an
+        elastic force, as in Helbing, Farkas & Vicsek 2000, Simulating dynamical features of escape
+        panic, equation 2: within ``body``, and within 0.8 m more softly in a group.
     """
 
     relaxation: float = 0.5
@@ -51,6 +57,8 @@ class SocialForce:
     behind: float = 0.5
     fastest: float = 1.3
     cohesion: float = 1.5
+    body: float = 0.5
+    stiffness: float = 80.0
 
     def forces(
         self, positions: Array, velocities: Array, goals: Array, walls: Array, groups: NDArray
@@ -66,7 +74,8 @@ class SocialForce:
         """
         together = groups[:, None] == groups
         others = self._others(positions, velocities, goals, together)
-        return others + self._walls(positions, walls) + self._group(positions, together)
+        near = self._touch(positions, together) + self._walls(positions, walls)
+        return others + near + self._group(positions, together)
 
     def step(
         self, velocities: Array, goals: Array, desired: Array, forces: Array, tick: float
@@ -122,11 +131,14 @@ class SocialForce:
         inward = together @ positions / count - positions
         far = _lengths(inward)
         outside = (far > (count[:, 0] - 1) / 2)[:, None]
-        pull = self.cohesion * outside * inward / far[:, None]
+        return self.cohesion * outside * inward / far[:, None]
+
+    def _touch(self, positions: Array, together: NDArray) -> Array:
         apart = positions[:, None] - positions
         gaps = _lengths(apart)
-        close = np.where(together & (gaps > 10 * TINY), np.maximum(0.8 - gaps, 0), 0.0)
-        return pull + 4.0 * (close[..., None] * apart / gaps[..., None]).sum(1)
+        push = self.stiffness * np.maximum(self.body - gaps, 0)
+        push += SOFT * together * np.maximum(ROOM - gaps, 0)
+        return (push[..., None] * apart / gaps[..., None]).sum(1)
 
 
 def _lengths(vectors: Array) -> Array:

@@ -10,6 +10,7 @@ from domains.trajectory.road import Points, RoadMap
 from domains.trajectory.scene import Scene
 
 SPREAD = 200.0  # metres, how far from the origin a scene may lie
+FEWEST = 4  # agents that such a window shows now
 PARTLY = 0.25  # of the scenes are seen through a window that agents enter and leave
 
 
@@ -56,7 +57,7 @@ def scene(tracks: Tracks, name: str, clock: Clock, rng: np.random.Generator) -> 
 
 
 def _seen(tracks: Tracks, clock: Clock, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Return who is seen when; a window never leaves fewer than two agents now."""
+    """Return who is seen when; a window shows at least :data:`FEWEST` agents now."""
     valid = tracks.valid
     partly, radius = rng.random() < PARTLY, rng.uniform(*tracks.window)
     if not partly:
@@ -64,7 +65,7 @@ def _seen(tracks: Tracks, clock: Clock, rng: np.random.Generator) -> NDArray[np.
     middle = np.median(tracks.positions[valid[:, clock.now], clock.now], axis=0)
     inside = np.linalg.norm(tracks.positions - middle, axis=-1) <= radius
     seen = valid & inside
-    return seen if seen[:, clock.now].sum() >= 2 else valid
+    return seen if seen[:, clock.now].sum() >= FEWEST else valid
 
 
 @dataclass(frozen=True)

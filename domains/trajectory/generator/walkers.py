@@ -10,7 +10,9 @@ from domains.trajectory.generator.junction import WIDTH, ZEBRA, Junction
 
 KERB = 0.7  # metres from the road, where people wait
 EASE = 0.5  # seconds, in which they take up a speed
+SLOW = 0.8  # seconds from the kerb, where people begin to slow down
 COMFORT = 2.5  # metres / second^2, that they expect of cars
+MOST = 4  # people, each on a line of their own
 NEAR = 5.0  # metres from a lane, where they keep its cars waiting
 
 
@@ -37,19 +39,22 @@ class Walkers:
     crosses: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.speed = self.desired.copy()
+        self.speed = np.minimum(self.desired, np.maximum(self._before, 0) / SLOW)
         self.crosses = np.zeros(len(self.arm), dtype=bool)
 
     def step(self, tick: float, may: NDArray[np.bool_]) -> None:
         """Move everybody on by one tick; ``may`` (P,) says who may step on the road."""
-        kerb = self.junction.lanes * WIDTH + KERB
-        before = self.side * self.left - kerb
+        before = self._before
         self.crosses |= may & (before < 1.0)
-        waits = ~self.crosses & (before > -0.3)
-        wanted = np.where(waits, np.clip(before / 0.8, 0, self.desired), self.desired)
+        waits = ~self.crosses & (before > -1.0)
+        wanted = np.where(waits, np.clip(before / SLOW, 0, self.desired), self.desired)
         later = wanted + (self.speed - wanted) * np.exp(-tick / EASE)
         self.left = self.left - self.side * (self.speed + later) / 2 * tick
         self.speed = later
+
+    @property
+    def _before(self) -> Array:
+        return self.side * self.left - self.junction.lanes * WIDTH - KERB
 
     def positions(self) -> Array:
         """Return (P, 2)."""
@@ -95,7 +100,7 @@ def drawn(rng: np.random.Generator, junction: Junction, count: int, present: flo
     return Walkers(
         junction,
         arm=rng.integers(len(junction.angles), size=count),
-        out=rng.uniform(ZEBRA[0] + 0.4, ZEBRA[1] - 0.4, count),
+        out=np.linspace(ZEBRA[0] + 0.3, ZEBRA[1] - 0.3, MOST)[rng.permutation(MOST)[:count]],
         side=side,
         left=side * (junction.lanes * WIDTH + KERB + walk),
         desired=desired,
