@@ -153,7 +153,7 @@ def test_one_call_of_the_energy_a_part_and_the_condition_goes_along() -> None:
 
 
 def test_it_crosses_to_another_mode_where_a_gradient_cannot() -> None:
-    """Two wells of a double well at -1 and 1; the goal's small pull decides, but only far away."""
+    """A double well whose better well, at 1, lies behind a wall for a sample at -1."""
     wells = FunctionEnergy(lambda x0: (4 * (x0**2 - 1) ** 2 - x0).flatten(1).sum(1))
     x0 = torch.full((1, 2, 1), -1.0, dtype=F64)
     references = torch.tensor([0.9, -0.9], dtype=F64).reshape(1, 2, 1, 1).expand(1, 2, 2, 1)

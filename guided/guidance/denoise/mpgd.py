@@ -18,8 +18,8 @@ class MPGD(DenoiserWrapper):
 
     The pair is not consistent: alpha x0 + sigma eps is no longer x_t. So it optimises within what
     the network believes, and samples no posterior: for a Gaussian prior and a quadratic energy, the
-    scale that gives the right mean gives a third of the variance. Every step moves anew, so that
-    the same scale guides the more the more steps a run has.
+    scale that gives the right mean gives about a third of the variance. Every step moves anew, so
+    that the same scale guides the more the more steps a run has.
 
     Costs one gradient of the energy a call; none passes through the denoiser.
 
