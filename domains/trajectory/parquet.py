@@ -39,6 +39,7 @@ def read_table(path: Path, columns: Mapping[str, str]) -> Any:
     try:
         with pa.parquet.ParquetFile(path) as file:
             table = file.read()
+        table.validate(full=True)  # else damaged text is found only when it is looked at
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(f"{path}: no whole parquet file ({reason}); fetch it again") from None

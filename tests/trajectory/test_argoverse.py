@@ -144,6 +144,15 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
         read_argoverse(folder)
 
 
+def test_damaged_text_is_refused(tmp_path: Path) -> None:
+    rows = small.columns()
+    ends = pa.array(range(len(rows["observed"]) + 1), pa.int32()).buffers()[1]
+    letters = pa.py_buffer(b"\xff" * len(rows["observed"]))
+    rows["track_id"] = pa.StringArray.from_buffers(len(rows["observed"]), ends, letters)
+    with pytest.raises(ValueError, match="no whole parquet file"):
+        read_argoverse(small.write(tmp_path / "one", rows))
+
+
 def test_bad_maps_are_refused(tmp_path: Path) -> None:
     folder = small.write(tmp_path / "one")
     file = next(folder.glob("*.json"))
