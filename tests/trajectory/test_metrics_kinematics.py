@@ -70,6 +70,13 @@ def test_limits_bind_where_they_should(worlds, name, value):
     assert not feasible(worlds, 0.1, **(LOOSE | {name: value - 1e-6})).any()
 
 
+def test_a_change_of_speed_is_by_the_second():
+    worlds = along_x(TIMES**2)
+    limits = {most: LOOSE | {"acceleration": most} for most in (1.9, 2.1)}
+    assert not feasible(worlds, 0.1, spacing=0.5, **limits[1.9]).any()
+    assert feasible(worlds, 0.1, spacing=0.5, **limits[2.1]).all()
+
+
 def test_limits_are_strict_and_agents_apart():
     steps = np.array([0.0, 1, 4, 7])  # the speed grows by 2 at once
     worlds = np.concatenate([along_x(steps), along_x(np.arange(4.0))], 1)
