@@ -67,10 +67,13 @@ class Body:
         kind: one of ``SIZES``.
         colour: of the agent.
         name: written beside it; an empty one is not.
+        halo: whether a pale halo lifts the name off lines; it is slow to draw.
         style: of its patch, such as ``alpha``.
     """
 
-    def __init__(self, axes: "Axes", kind: str, colour: str, name: str = "", **style: Any) -> None:
+    def __init__(
+        self, axes: "Axes", kind: str, colour: str, name: str = "", halo: bool = True, **style: Any
+    ) -> None:
         from matplotlib.patches import PathPatch
 
         pixel = metres_of_a_pixel(axes)
@@ -83,7 +86,7 @@ class Body:
         if (glass := windscreen(kind, least)) is not None:
             pane = PathPatch(glass, facecolor=GLASS, linewidth=0, **{"zorder": 6.1, **style})
             self.artists.append(axes.add_patch(pane))
-        self.name = label(axes, (0.0, 0.0), name, colour) if name else None
+        self.name = label(axes, (0.0, 0.0), name, colour, halo=halo) if name else None
         self.half = np.abs(self.shell.get_path().vertices).max(0)
         self.gap = 4 * pixel
         self.axes = axes
