@@ -18,7 +18,7 @@ GOALS = (("turn in", np.array([30.0, 30.0]), 1),)
 
 
 def stage(found, pace=PACE, world=None):
-    return Stage({"one": found}, world, pace)
+    return Stage({found.scene.name: found}, world, pace)
 
 
 def frame_at(shown, time):

@@ -28,7 +28,8 @@ def of_kind(axes, kind):
 
 def shells(axes):
     """Bodies, without their windscreens."""
-    return [p for p in axes.patches if isinstance(p, PathPatch) and p.get_zorder() == 6]
+    found = [patch for patch in axes.patches if isinstance(patch, PathPatch)]
+    return [patch for patch in found if to_hex(patch.get_facecolor()) != bodies.GLASS]
 
 
 def texts(axes):
