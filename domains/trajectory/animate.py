@@ -32,7 +32,8 @@ def animate(forecast: Forecast, path: Path, world: int | None = None, fps: float
     """Film a forecast: its history, then one of its worlds, at real speed.
 
     Args:
-        forecast: what to show. Agents who are not predicted fade after now.
+        forecast: what to show. Agents who are not predicted fade after now; predicted ones have
+            their ids beside them if there are at most 16.
         path: a .gif, or with ffmpeg a .mp4, 900 pixels wide.
         world: which one happens; None is the most likely, the first of equals. At most 32 others
             are shown as ghosts, evenly picked.

@@ -1,11 +1,11 @@
 """Agents as bodies seen from above, with the usual sizes of their kinds, and their trails."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.trajectory.drawing import label, metres_of_a_pixel
+from domains.trajectory.drawing import OTHERS, label, metres_of_a_pixel
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -65,25 +65,31 @@ class Body:
     Args:
         axes: the panel.
         kind: one of ``SIZES``.
-        colour: of the agent.
+        colour: of the agent; who is grey is drawn below all others.
         name: written beside it; an empty one is not.
-        style: of its patch, such as ``alpha``.
+        halo: whether a pale halo lifts the name off lines; it is slow to draw.
     """
 
-    def __init__(self, axes: "Axes", kind: str, colour: str, name: str = "", **style: Any) -> None:
+    def __init__(
+        self, axes: "Axes", kind: str, colour: str, name: str = "", halo: bool = True
+    ) -> None:
         from matplotlib.patches import PathPatch
 
+        order = 5.5 if colour == OTHERS else 6.0
         pixel = metres_of_a_pixel(axes)
         least = SMALLEST * pixel
         self.shell = PathPatch(
             outline(kind, least),
-            **{"facecolor": colour, "edgecolor": "white", "linewidth": 0.9, "zorder": 6, **style},
+            facecolor=colour,
+            edgecolor="white",
+            linewidth=0.9,
+            zorder=order,
         )
         self.artists: list[Artist] = [axes.add_patch(self.shell)]
         if (glass := windscreen(kind, least)) is not None:
-            pane = PathPatch(glass, facecolor=GLASS, linewidth=0, **{"zorder": 6.1, **style})
+            pane = PathPatch(glass, facecolor=GLASS, linewidth=0, zorder=order)
             self.artists.append(axes.add_patch(pane))
-        self.name = label(axes, (0.0, 0.0), name, colour) if name else None
+        self.name = label(axes, (0.0, 0.0), name, colour, halo=halo) if name else None
         self.half = np.abs(self.shell.get_path().vertices).max(0)
         self.gap = 4 * pixel
         self.axes = axes

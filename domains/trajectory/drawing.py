@@ -131,7 +131,8 @@ def draw_map(axes: "Axes", road: RoadMap | None) -> None:
     add(PolyCollection(road.drivable(), facecolors=ROAD, edgecolors=ROAD, linewidths=1, zorder=0.5))
     add(PolyCollection(road.crossings, facecolors=STRIPE, edgecolors=ZEBRA, hatch="////", zorder=1))
     bounds = [line for lane in road.lanes for line in (lane.left, lane.right)]
-    lines = ((bounds, MARKING, 1.1), (road.stops, STOP, 1.8), (road.walls, WALL, 1.8))
+    fine = float(np.clip(0.15 / metres_of_a_pixel(axes), 0.5, 1.2))
+    lines = ((bounds, MARKING, fine), (road.stops, STOP, 1.8), (road.walls, WALL, 1.8))
     for order, (group, colour, wide) in enumerate(lines):
         add(LineCollection(group, colors=colour, linewidths=wide, zorder=0.8 + 0.3 * order))
 
@@ -162,13 +163,16 @@ def scale_bar(axes: "Axes") -> None:
     label(axes, (right - length / 2, bottom + 5 * pixel), f"{length:g} m", INK)
 
 
-def label(axes: "Axes", at: tuple[float, float], text: str, colour: str, **style: Any) -> "Text":
-    """Write a small text above a point, on a pale halo; return its artist."""
+def label(
+    axes: "Axes", at: tuple[float, float], text: str, colour: str, halo: bool = True, **style: Any
+) -> "Text":
+    """Write a small text above a point, on a pale halo if wanted; return its artist."""
     from matplotlib.patheffects import withStroke
 
-    halo = [withStroke(linewidth=2.2, foreground="#fbfbf9", alpha=0.9)]
+    if halo:
+        style["path_effects"] = [withStroke(linewidth=2.2, foreground="#fbfbf9", alpha=0.9)]
     return axes.text(
-        *at, text, color=colour, path_effects=halo, zorder=9, clip_on=True,
+        *at, text, color=colour, zorder=9, clip_on=True,
         **{"fontsize": 8, "ha": "center", "va": "bottom", **style},
     )  # fmt: skip
 

@@ -104,10 +104,9 @@ def _runs(scene: Scene, a: int) -> list[_Run]:
     """Return the parts of an agent's history, up to now, in which no step is missing."""
     steps = np.flatnonzero(scene.valid[a, : scene.now + 1])
     parts = np.split(steps, np.flatnonzero(np.diff(steps) > 1) + 1)
+    times = scene.dt * np.arange(-float(scene.now), 1.0)
     return [
-        _Run(
-            scene.dt * (part - float(scene.now)), scene.positions[a, part], scene.headings[a, part]
-        )
+        _Run(times[part], scene.positions[a, part], scene.headings[a, part])
         for part in parts
         if len(part)
     ]

@@ -1,7 +1,7 @@
 """The agents of one panel of a film, at any of its frames."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TRAIL = 2.0  # seconds
 GHOSTS = 32  # other worlds shown, at most
 FAINTER = 0.7  # than the samples of a picture
+NAMED = 16  # predicted agents: the names of more would cover each other
 STAYS = 0.35  # opacity, after now, of who is not predicted
 
 
@@ -55,11 +56,10 @@ class Player:
         self.shades = [
             colours[id] if a in self.predicted else OTHERS for a, id in enumerate(scene.ids)
         ]
+        names = self.predicted if len(self.predicted) <= NAMED else set()
         self.bodies = [
-            Body(axes, kind, shade, id if a in self.predicted else "")
-            for a, (id, kind, shade) in enumerate(
-                zip(scene.ids, scene.kinds, self.shades, strict=True)
-            )
+            Body(axes, kind, self.shades[a], scene.ids[a] if a in names else "", halo=False)
+            for a, kind in enumerate(scene.kinds)
         ]
         self.trails = LineCollection([], linewidths=2.4, zorder=4, capstyle="butt")
         axes.add_collection(self.trails, autolim=False)
@@ -86,7 +86,7 @@ class Player:
         first = max(0, index - round(TRAIL / pace))
         pieces, shades = fading(places[:, first : index + 1], self.shades)
         self.trails.set_segments(list(pieces))
-        self.trails.set_color(list(shades))
+        self.trails.set_color(cast(Any, shades))  # an array: a list takes ten times as long
         self.ghosts.show(index)
 
 
