@@ -185,6 +185,14 @@ def test_behind():
     assert value(Behind(setting(), [0], 2, 5)) == pytest.approx(1 * 4 * DT)
 
 
+def test_behind_follows_how_the_leader_moves_not_how_it_points():
+    # Ego points north and drives off east at 8 m/s; agent 1 is 3 m behind it in x at each step.
+    p = steady()
+    p[0, 2, :, 0] = 4 * torch.arange(1, 5)
+    p[0, 0, :, 0] = p[0, 2, :, 0] - 3
+    assert Behind(setting(), [0], 2, 10).residual(p).item() == pytest.approx(7, abs=0.1)
+
+
 def test_the_road():
     p = moved(0, 2, (3.0, -5.0))
     assert value(OnRoad(setting(), [0]), p) == pytest.approx(9 * DT)
