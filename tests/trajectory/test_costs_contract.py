@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from domains.trajectory.costs import compile, drawn_goals, parse, residuals, table
+from domains.trajectory.costs import Setting, compile, drawn_goals, parse, residuals, table
 from domains.trajectory.costs.language import DEMANDS
 from domains.trajectory.forecast import Forecast
 from guided.energy import FunctionEnergy, WeightedSum, gradient
@@ -156,6 +156,8 @@ def test_drawn_goals_are_those_of_a_forecast():
     np.testing.assert_allclose([point for _, point, _ in goals], expected)
     assert goals[0][0] == "goal (103, 203) at 1 s"
     worlds = steady().numpy() + ORIGIN
+    other = Setting.of(scene(), [2, 0], 0.5, 4, ORIGIN)
+    assert [agent for _, _, agent in drawn_goals(parse("all: via (1, 2)"), other)] == [2, 0]
     Forecast(scene(), np.arange(3), worlds, 0.5, np.ones(1), goals)
 
 

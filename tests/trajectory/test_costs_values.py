@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from matplotlib.path import Path as Outline
 
 from domains.trajectory.costs import (
     Acceleration,
@@ -30,7 +29,6 @@ from domains.trajectory.costs import (
     centre_of,
 )
 from domains.trajectory.costs.motion import accelerations, jerks, speeds, velocities
-from domains.trajectory.costs.segments import line, polygons
 from domains.trajectory.road import RoadMap
 from tests.trajectory.small_scene import DT, ORIGIN, ROAD, futures, scene, setting, steady
 
@@ -185,6 +183,14 @@ def test_behind():
     assert value(Behind(setting(), [0], 2, 5)) == pytest.approx(1 * 4 * DT)
 
 
+def test_behind_follows_how_the_leader_moves_not_how_it_points():
+    # Ego points north and drives off east at 8 m/s; agent 1 is 3 m behind it in x at each step.
+    p = steady()
+    p[0, 2, :, 0] = 4 * torch.arange(1, 5)
+    p[0, 0, :, 0] = p[0, 2, :, 0] - 3
+    assert Behind(setting(), [0], 2, 10).residual(p).item() == pytest.approx(7, abs=0.1)
+
+
 def test_the_road():
     p = moved(0, 2, (3.0, -5.0))
     assert value(OnRoad(setting(), [0]), p) == pytest.approx(9 * DT)
@@ -212,36 +218,6 @@ def test_stop_before():
     # Agent 2 is past the line that it drives away from: it should not be there.
     behind = StopBefore(setting(), [1], [(102.5, 0), (102.5, 9)])
     assert behind.residual(steady()).item() == pytest.approx(5.5)
-
-
-def star(count, seed):
-    rng = np.random.default_rng(seed)
-    angles = np.sort(rng.uniform(0, 2 * np.pi, count))
-    radii = rng.uniform(1, 5, count)
-    return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=-1) + rng.normal(0, 2, 2)
-
-
-def test_areas_agree_with_another_implementation():
-    outlines = [star(9, seed) for seed in range(3)]
-    points = np.random.default_rng(5).uniform(-8, 8, (400, 2))
-    inside = np.any([Outline(o).contains_points(points) for o in outlines], axis=0)
-    area = polygons([torch.as_tensor(o) for o in outlines])
-    assert 50 < inside.sum() < 350
-    np.testing.assert_array_equal(area.inside(torch.as_tensor(points)), inside)
-    # Distances to the outlines, by points a millimetre apart on them.
-    fine = [
-        np.linspace(a, b, 4000) for o in outlines for a, b in zip(o, np.roll(o, -1, 0), strict=True)
-    ]
-    gaps = [np.linalg.norm(np.concatenate(fine) - point, axis=-1).min() for point in points[:60]]
-    found = area.outside(torch.as_tensor(points[:60]))
-    np.testing.assert_allclose(found, np.where(inside[:60], 0, gaps), atol=2e-3)
-
-
-def test_large_maps_are_searched_in_blocks(monkeypatch):
-    points, outline = torch.randn(50, 2).double(), torch.as_tensor(star(9, 0))
-    whole = polygons([outline]).outside(points)
-    monkeypatch.setattr("domains.trajectory.costs.segments.BLOCK", 20)
-    torch.testing.assert_close(polygons([outline]).outside(points), whole)
 
 
 FAR = RoadMap(areas=(np.array([[900.0, 900], [901, 900], [901, 901]]),))
@@ -291,10 +267,3 @@ def test_what_is_out_of_reach_is_not_searched():
     far = replace(far, left=far.left + 900, right=far.right + 900)
     wide = OnRoad(setting(RoadMap(lanes=(*ROAD.lanes, far))), [0]).area
     assert len(wide.starts) == len(OnRoad(setting(), [0]).area.starts)
-
-
-def test_an_endless_line_has_no_ends():
-    points = torch.tensor([[-5.0, 1.0], [9.0, -2.0]])
-    ends = torch.tensor([[0.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
-    np.testing.assert_allclose(line(ends, endless=True).distance(points), [1, 2])
-    np.testing.assert_allclose(line(ends).distance(points), [26**0.5, 40**0.5], rtol=1e-6)

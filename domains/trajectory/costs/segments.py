@@ -13,7 +13,8 @@ from torch import Tensor
 
 from domains.trajectory.costs.motion import length
 
-BLOCK = 1 << 21  # pairs of a point and a segment that are looked at in one go
+BLOCK = 1 << 15  # pairs of a point and a segment that are looked at in one go, in the cache
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -25,21 +26,19 @@ class Segments:
         steps: (S, 2), from start to end.
         low: (S,), how far a piece goes back, in its lengths; 0, or -inf if it has no start.
         high: (S,), how far it goes ahead; 1, or inf if it has no end.
-        areas: (S, G), 1 where a piece is of the outline of an area; G is 0 for lines.
+        last: (G,), the index of the last piece of every area's outline; G is 0 for lines.
     """
 
     starts: Tensor
     steps: Tensor
     low: Tensor
     high: Tensor
-    areas: Tensor
+    last: Tensor
 
     def nearest(self, points: Tensor) -> Tensor:
         """Return the index (...) of the piece that is nearest to points (..., 2)."""
         flat = points.detach().reshape(-1, 2)
-        found = [
-            self._offsets(part[:, None]).square().sum(-1).argmin(-1) for part in self._cut(flat)
-        ]
+        found = [self._squares(part[:, None]).argmin(-1) for part in self._cut(flat)]
         return torch.cat(found).reshape(points.shape[:-1])
 
     def distance(self, points: Tensor, nearest: Tensor | None = None) -> Tensor:
@@ -54,7 +53,10 @@ class Segments:
 
     def outside(self, points: Tensor) -> Tensor:
         """Return the distances (...) to the union of the areas, 0 inside, differentiable."""
-        return self.distance(points).masked_fill(self.inside(points), 0.0)
+        inside = self.inside(points)
+        nearest = torch.zeros_like(inside, dtype=torch.long)
+        nearest[~inside] = self.nearest(points[~inside])
+        return self.distance(points, nearest).masked_fill(inside, 0.0)
 
     def inside(self, points: Tensor) -> Tensor:
         """Return whether points (..., 2) lie in one of the areas, by the even-odd rule."""
@@ -63,25 +65,32 @@ class Segments:
         return torch.cat(found).reshape(points.shape[:-1])
 
     def _inside(self, points: Tensor) -> Tensor:
-        starts, steps = self.starts.to(points), self.steps.to(points)
-        ends = starts + steps
-        y = points[..., 1]
-        spans = (starts[:, 1] > y) != (ends[:, 1] > y)
-        rise = torch.where(steps[:, 1] == 0, 1.0, steps[:, 1])
-        left = points[..., 0] < starts[:, 0] + (y - starts[:, 1]) / rise * steps[:, 0]
-        crossings = (spans & left).to(points) @ self.areas.to(points)
-        return (crossings % 2 == 1).any(-1)
+        (x, y), (ax, ay), (dx, dy) = (part.unbind(-1) for part in self._like(points))
+        spans = (ay > y) != (ay + dy > y)
+        left = x < ax + (y - ay) * (dx / torch.where(dy == 0, 1.0, dy))
+        crossings = (spans & left).cumsum(-1)[:, self.last.to(points.device)]
+        return (crossings.diff(dim=-1, prepend=torch.zeros_like(crossings[:, :1])) % 2 == 1).any(-1)
 
-    def _offsets(self, points: Tensor, index: Tensor | None = None) -> Tensor:
-        """Return the vectors from the nearest point of every piece, or of the one at index."""
-        parts = (self.starts, self.steps, self.low, self.high)
-        starts, steps, low, high = (
-            part.to(points) if index is None else part.to(points)[index] for part in parts
-        )
+    def _squares(self, points: Tensor) -> Tensor:
+        """Return the squared distances (n, S) of points (n, 1, 2), by components, for speed."""
+        (x, y), (ax, ay), (dx, dy) = (part.unbind(-1) for part in self._like(points))
+        gx, gy, square = x - ax, y - ay, dx * dx + dy * dy
+        share = self._clamped(gx * (dx / square) + gy * (dy / square))
+        return (gx - share * dx).square() + (gy - share * dy).square()
+
+    def _offsets(self, points: Tensor, index: Tensor) -> Tensor:
+        """Return the vectors to points (..., 2) from the nearest point of the piece at index."""
+        starts, steps = self.starts.to(points)[index], self.steps.to(points)[index]
         gaps = points - starts
-        share = (gaps * steps).sum(-1) / steps.square().sum(-1)
-        share = torch.minimum(torch.maximum(share, low), high)
+        share = self._clamped((gaps * steps).sum(-1) / steps.square().sum(-1), index)
         return gaps - share[..., None] * steps
+
+    def _clamped(self, share: Tensor, index: Tensor | slice = ALL) -> Tensor:
+        low, high = self.low.to(share)[index], self.high.to(share)[index]
+        return torch.minimum(torch.maximum(share, low), high)
+
+    def _like(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return points, self.starts.to(points), self.steps.to(points)
 
     def _cut(self, points: Tensor) -> Sequence[Tensor]:
         return points.split(max(1, BLOCK // len(self.starts)))
@@ -97,7 +106,7 @@ def line(points: Tensor, endless: bool = False) -> Segments:
     low, high = torch.zeros(len(starts)).to(starts), torch.ones(len(starts)).to(starts)
     if endless:
         low[0], high[-1] = -torch.inf, torch.inf
-    return Segments(starts, steps, low, high, torch.zeros(len(starts), 0))
+    return Segments(starts, steps, low, high, torch.zeros(0))
 
 
 def polygons(outlines: Sequence[Tensor]) -> Segments:
@@ -109,9 +118,9 @@ def polygons(outlines: Sequence[Tensor]) -> Segments:
     need = "an area needs three different corners"
     found = [_pieces(torch.cat([o, o[:1]]), need, least=3) for o in outlines]
     starts, steps = (torch.cat(parts) for parts in zip(*found, strict=True))
-    owner = torch.cat([torch.full((len(s),), i) for i, (s, _) in enumerate(found)])
-    areas = torch.nn.functional.one_hot(owner, len(found))
-    return Segments(starts, steps, torch.zeros_like(owner), torch.ones_like(owner), areas)
+    last = torch.tensor([len(part) for part, _ in found]).cumsum(0) - 1
+    low, high = torch.zeros(len(starts)), torch.ones(len(starts))
+    return Segments(starts, steps, low, high, last)
 
 
 def _pieces(points: Tensor, need: str, least: int = 1) -> tuple[Tensor, Tensor]:
