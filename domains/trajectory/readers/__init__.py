@@ -1,0 +1,1 @@
+"""Files of other data sets and toolkits as scenes."""
