@@ -282,6 +282,7 @@ def test_the_clock_records_every_dt():
     ("options", "message"),
     [
         ({"kind": "motorway"}, "unknown kind of scene 'motorway'; expected one of highway"),
+        ({"seed": -1}, "a seed is an integer of 0 or more, got -1"),
         ({"steps": 1}, "at least 2 steps, got 1"),
         ({"dt": 0.25}, r"steps of 0.1 s, got dt=0.25; take a multiple"),
         ({"dt": 0.0}, r"steps of 0.1 s, got dt=0"),
