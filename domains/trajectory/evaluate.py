@@ -4,7 +4,7 @@
 set          its K worlds
 ===========  ==================================================================================
 ``samples``  the first K joint samples, as they come
-``worlds``   K joint samples that stand for groups of all samples
+``worlds``   K joint samples that together come near to every sample
 ``snapped``  the K likeliest combinations of marginal modes, as joint samples fall on them
 ``modes``    the marginal predictor alone: world k is everybody's k-th mode
 ===========  ==================================================================================
@@ -81,7 +81,7 @@ def evaluate(
         for i, (samples, marginal) in enumerate(zip(found, modes, strict=True)):
             scored, truth = _scored(prepared, i)
             for kind in kinds:
-                chosen, shares = _chosen(kind, samples, marginal, count, how.seed)
+                chosen, shares = _chosen(kind, samples, marginal, count)
                 scores[kind].add(chosen[:, scored], truth)
                 worlds[kind].append(multi_world(chosen[:, scored], truth, shares))
         done += len(index)
@@ -107,7 +107,7 @@ def _chosen(kind: Kind, samples: Array, modes: Array, count: int, seed: int) -> 
     if kind == "samples":
         return samples[:count], np.full(count, 1 / count)
     if kind == "worlds":
-        return selection.worlds(samples, count, seed)
+        return selection.worlds(samples, count)
     if kind == "snapped":
         found, shares = selection.snapped(samples, modes, count)
         again = np.arange(count) % len(found)  # fewer combinations than worlds: some twice

@@ -114,5 +114,5 @@ def predict(
         prepared = prepare(predictor, [scenes[i] for i in index])
         positions = sampled(prepared, how, guide)
         for i, one, found in zip(index, prepared.cases, split(prepared, positions), strict=True):
-            chosen, shares = selection.worlds(found, worlds or len(found), how.seed)
+            chosen, shares = selection.worlds(found, worlds or len(found))
             yield i, Forecast(scenes[i], one.agents, chosen, predictor.config.window.dt, shares)

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from domains.trajectory.animate import animate, animate_comparison
-from domains.trajectory.film import FPS
+from domains.trajectory.animate import FPS, animate, animate_comparison
 from domains.trajectory.scene_file import read_forecast
 
 

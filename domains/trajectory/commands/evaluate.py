@@ -38,8 +38,8 @@ class Evaluate:
     worlds: int = 20
     """K."""
     sets: tuple[Kind, ...] = KINDS
-    """How K worlds are chosen: the first samples, groups of samples (worlds), combinations of
-    marginal modes (snapped), marginal modes alone."""
+    """How K worlds are chosen: the first samples, those that cover all samples (worlds),
+    combinations of marginal modes (snapped), marginal modes alone."""
     json: Path | None = None
     """Write the figures to this file."""
     quick: bool = False

@@ -30,16 +30,18 @@ def generate(kind: str, seed: int, steps: int = 22, dt: float = 0.5, now: int = 
 
     Args:
         kind: one of :data:`GENERATED`.
-        seed: the same seed is the same scene.
+        seed: 0 or more; the same seed is the same scene.
         steps: recorded, history and future.
         dt: seconds between them, a multiple of 0.1.
         now: the last step of the history.
 
     Raises:
-        ValueError: for an unknown kind, or steps, dt and now that do not fit.
+        ValueError: for an unknown kind, a negative seed, or steps, dt and now that do not fit.
     """
     if kind not in GENERATED:
         raise ValueError(f"unknown kind of scene {kind!r}; expected one of {', '.join(GENERATED)}")
+    if seed < 0:
+        raise ValueError(f"a seed is an integer of 0 or more, got {seed}; take another")
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     one = str(rng.choice(list(SIMULATIONS))) if kind == "mixed" else kind
     simulate, warm = SIMULATIONS[one]

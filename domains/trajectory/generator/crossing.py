@@ -147,8 +147,9 @@ def _tracks(cars: Cars, along: Array, walkers: Walkers, walks: Array, rule: Rule
         junction.movements[m].curve.at(w) for m, w in zip(cars.turns.movement, along, strict=True)
     ]
     turned = np.repeat(walkers.headings()[:, None], along.shape[1], axis=1)
-    zebras = tuple(int(a) for a in np.unique(walkers.arm))
-    stops = [a for a in range(len(junction.angles)) if rule.name != "main" or not rule.main[a]]
+    arms = range(len(junction.angles))
+    zebras = tuple(arms) if len(walks) else ()
+    stops = [a for a in arms if rule.name != "main" or not rule.main[a]]
     inside = (along >= -ARM) & (along <= (cars.inside + ARM)[:, None])
     return Tracks(
         kinds=("vehicle",) * len(along) + ("pedestrian",) * len(walks),
