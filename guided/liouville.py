@@ -8,7 +8,7 @@ so that a sample carries its own log density, forwards and backwards in time. Th
 of an explicit Runge-Kutta method; nothing here is differentiable in the end.
 
 Source: Chen et al. 2018, Neural ordinary differential equations, eq. 8; Grathwohl et al. 2019,
-FFJORD, eq. 7 for the estimate by random vectors.
+FFJORD, section 3.1 for the estimate by random vectors.
 """
 
 import itertools
