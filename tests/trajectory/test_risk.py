@@ -19,7 +19,7 @@ from domains.trajectory.risk import (
 )
 from domains.trajectory.scene import Scene
 from guided import Rng
-from tests.trajectory.plans import (
+from tests.trajectory.risk_cases import (
     COV,
     D64,
     DT,
@@ -130,7 +130,7 @@ def test_the_risk_is_the_one_of_brute_force(name):
     step, some = brute_force(dynamics, mean, plans, obstacles)
     assert (some > 0.01).all() and (some < 0.99).all()
     for wider in (1.0, 1.5):
-        found = density(name, samples=20_000, wider=wider).risk(plans, DT, obstacles)
+        found = density(name, samples=10_000, wider=wider).risk(plans, DT, obstacles)
         assert within(found.step, found.step_error, step)
         assert within(found.any, found.any_error, some)
         assert (found.any >= found.step.max(1) - 1e-12).all()

@@ -12,7 +12,7 @@ from domains.trajectory.risk import (
     RiskCost,
 )
 from guided import Rng, WeightedSum
-from tests.trajectory.plans import (
+from tests.trajectory.risk_cases import (
     D64,
     DT,
     STEPS,

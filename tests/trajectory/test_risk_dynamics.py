@@ -14,7 +14,7 @@ from domains.trajectory.risk import (
     bicycle,
 )
 from guided.liouville import divergence
-from tests.trajectory.plans import (
+from tests.trajectory.risk_cases import (
     DT,
     TRACKERS,
     TURN,
