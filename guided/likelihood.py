@@ -60,15 +60,9 @@ def log_likelihood(
     Source: Song et al. 2021, Score-based generative modeling through SDEs, eq. 39.
     Differs: integrates over the angle instead of t, the same flow for every schedule.
     """
-    levels = denoiser.schedule.levels(times)
-    if levels[-1].sigma == 0:
-        raise ValueError(
-            f"a likelihood starts at a level with noise, got times that end at {levels[-1].t:g}; "
-            f"leave that time out, e.g. karras(schedule, steps)[:-1]"
-        )
     if probes is not None and rng is None:
         raise ValueError(f"{probes} random probes need an rng; pass rng=Rng(seed)")
-    angles = [math.atan2(level.sigma, level.alpha) for level in reversed(levels)]
+    angles = _angles(denoiser, times)
     x = math.cos(angles[0]) * x0
     vectors = None if probes is None or rng is None else draw_probes(x, probes, rng)
 
@@ -79,6 +73,17 @@ def log_likelihood(
     end = Gaussian(torch.zeros_like(noise.x), math.sin(angles[-1])).log_prob(noise.x)
     size = math.prod(x0.shape[1:])
     return end - noise.log_density + size * math.log(math.cos(angles[0]))
+
+
+def _angles(denoiser: Denoiser, times: Sequence[float]) -> list[float]:
+    """Return the angles of a grid, data first."""
+    levels = denoiser.schedule.levels(times)
+    if levels[-1].sigma == 0:
+        raise ValueError(
+            f"a likelihood starts at a level with noise, got times that end at {levels[-1].t:g}; "
+            f"leave that time out, e.g. karras(schedule, steps)[:-1]"
+        )
+    return [math.atan2(level.sigma, level.alpha) for level in reversed(levels)]
 
 
 def _level(denoiser: Denoiser, angle: float) -> Level:

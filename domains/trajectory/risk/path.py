@@ -40,7 +40,7 @@ class Path:
         times = dt * np.arange(points.shape[1] + 1)
         ends = ((1, slope), (2, np.zeros_like(slope)))
         along = np.concatenate([first, points], 1)
-        self.plans, self.dt = points, dt
+        self.plans = points
         self._motion = CubicSpline(times, along, axis=1, bc_type=ends)
 
     def at(self, t: float) -> Waypoint:
