@@ -68,12 +68,12 @@ class Window:
         pieces: at most so many pieces of map, the nearest; 0 ignores maps.
     """
 
-    history: int = 8
+    history: int = 10
     future: int = 12
-    dt: float = 0.4
-    reach: float = 50.0
+    dt: float = 0.5
+    reach: float = 60.0
     points: int = 6
-    pieces: int = 0
+    pieces: int = 48
 
 
 class Case(NamedTuple):

@@ -20,7 +20,7 @@ class Augmentation:
     """Least and largest factor of all lengths, drawn evenly in their logarithm."""
     mirror: bool = False
     """Whether half of the scenes are seen in a mirror."""
-    agents: int = 16
+    agents: int = 10
     """Agents of a scene that are seen: a random one with a known future, and the nearest ones."""
 
 

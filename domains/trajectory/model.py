@@ -41,9 +41,9 @@ class ModelConfig:
 
     window: Window = field(default_factory=Window)
     """What the network sees and says."""
-    latents: int = 6
+    latents: int = 8
     """Principal components of a future."""
-    modes: int = 20
+    modes: int = 12
     """Marginal futures of an agent."""
     width: int = 64
     """Numbers in a token."""

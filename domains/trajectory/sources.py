@@ -39,7 +39,7 @@ def open_scenes(
         ValueError: for a source that is none of these, or cannot be read.
     """
     if source in BUILT_IN:
-        return list(generated(source, count or 8, seed, window or Window(10, 12, 0.5)))
+        return list(generated(source, count or 8, seed, window or Window()))
     path, _, fold = source.partition(":")
     if fold:
         from domains.trajectory.readers.eth_ucy import testing_windows

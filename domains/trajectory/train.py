@@ -26,7 +26,7 @@ class TrajectoryTraining:
     """How scenes are varied."""
     loop: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=6_000, batch=48, lr=2e-3, warmup=200, ema=0.998, weight_decay=1e-2
+            steps=4_000, batch=32, lr=1.5e-3, warmup=100, ema=0.998, log_every=100
         )
     )
     """The optimisation."""

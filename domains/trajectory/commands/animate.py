@@ -36,7 +36,8 @@ class Animate:
             raise ValueError("give one or more forecasts, as predict and guide write them")
         found = {path.stem: read_forecast(path) for path in self.forecasts}
         if len(found) == 1:
-            animate(*found.values(), self.out, self.world, self.fps)
+            (only,) = found.values()
+            animate(only, self.out, self.world, self.fps)
         else:
             animate_comparison(found, self.out, self.world, self.fps)
         print(self.out)
