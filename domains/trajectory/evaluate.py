@@ -102,7 +102,7 @@ def _scored(prepared: Prepared, i: int) -> tuple[NDArray[np.int64], Array]:
     return scored, truth[scored]
 
 
-def _chosen(kind: Kind, samples: Array, modes: Array, count: int, seed: int) -> tuple[Array, Array]:
+def _chosen(kind: Kind, samples: Array, modes: Array, count: int) -> tuple[Array, Array]:
     """Return K worlds (K, N, F, 2) and their probabilities."""
     if kind == "samples":
         return samples[:count], np.full(count, 1 / count)

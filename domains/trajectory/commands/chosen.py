@@ -26,7 +26,7 @@ class Chosen:
     pedestrians as .txt."""
     count: int = 4
     """At most so many scenes; 0 = all of the files."""
-    seed: int = 1
+    scene_seed: int = 1
     """Of generated scenes."""
     model: Path = SHIPPED
     """Folder of a predictor; the shipped one is trained on the built-in generator."""
@@ -39,7 +39,9 @@ class Chosen:
         """
         torch.set_num_threads(1)  # the fastest for a network as small as this
         predictor = load_model(self.model)
-        return predictor, open_scenes(self.source, self.count, self.seed, predictor.config.window)
+        return predictor, open_scenes(
+            self.source, self.count, self.scene_seed, predictor.config.window
+        )
 
 
 def forecasts(

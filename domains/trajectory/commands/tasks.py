@@ -61,7 +61,7 @@ class Tasks:
         source, count = self.scenes.source, self.scenes.count
         if source in BUILT_IN:
             other = open_scenes(
-                source, max(2, count // 2), self.scenes.seed + OTHER, predictor.config.window
+                source, max(2, count // 2), self.scenes.scene_seed + OTHER, predictor.config.window
             )
         else:
             other, scenes = scenes[::4], [s for i, s in enumerate(scenes) if i % 4]
