@@ -6,16 +6,17 @@ score-function rival). The strength has no unit: 1/2 is the step which, taken al
 brings a point at the end of the plan onto its goal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from domains.trajectory.costs.cost import Cost
 from domains.trajectory.prepared import Prepared
-from guided.denoiser import Denoiser
-from guided.energy import Energy
+from guided.denoiser import Denoiser, DenoiserWrapper
+from guided.energy import Energy, WeightedSum
 from guided.guidance import ECM, ECMR, MPGD, Between, NextNoiseMean, ScoreFunction
 from guided.sampler import Sampler
 from guided.samplers import DDIM
@@ -30,10 +31,11 @@ class Guidance:
     method: Method = "ecmr"
     """``ecm`` and ``ecmr`` (which starts each agent from its best marginal mode) are the fast ones;
     ``next-noise-mean`` and ``score-function`` are their rivals; ``mpgd`` is ecm without a bound."""
-    strength: float = 0.4
+    strength: float = 0.8
     """Of a step down the energy; 0 is neutral."""
     clip: float = 1.0
-    """Longest change of a latent in a step, in deviations over all data; inf = no bound."""
+    """Longest change of a latent in a step of ecm and ecmr, in deviations over all data; inf = no
+    bound."""
     last: bool = True
     """Whether the last step is guided too: it ends nearer to the goal, and farther from what the
     model would have done."""
@@ -61,30 +63,24 @@ class Guidance:
         if self.method == "none" or self.strength == 0:
             return DDIM(plain)
         energy = Futures(prepared, energies)
-        spread = prepared.std
         scale = self.strength / response(prepared)
         if self.method == "next-noise-mean":
-            return NextNoiseMean(DDIM(plain), energy, scale, self.clip)
-        return DDIM(self._denoiser(prepared, energy, scale, spread, times))
+            return NextNoiseMean(DDIM(plain), energy, scale)
+        return DDIM(self._denoiser(prepared, energy, scale, times))
 
     def _denoiser(
-        self,
-        prepared: Prepared,
-        energy: Energy,
-        scale: float,
-        spread: Tensor,
-        times: Sequence[float],
+        self, prepared: Prepared, energy: Energy, scale: float, times: Sequence[float]
     ) -> Denoiser:
-        guided: Denoiser
-        plain = prepared.denoiser
+        guided: DenoiserWrapper
+        plain, std = prepared.denoiser, prepared.std
         if self.method == "score-function":
-            guided = ScoreFunction(plain, energy, scale, self.clip)
+            guided = ScoreFunction(plain, energy, scale)
         elif self.method == "mpgd":
             guided = MPGD(plain, energy, scale)
         elif self.method == "ecm":
-            guided = ECM(plain, energy, scale, self.clip)
+            guided = ECM(plain, energy, scale, self.clip, std)
         else:
-            guided = ECMR(plain, energy, prepared.references(), scale, self.clip)
+            guided = ECMR(plain, energy, prepared.references(), scale, self.clip, std)
         if self.last:
             return guided
         low = plain.schedule.levels(times)[-2].noise_to_signal
@@ -112,12 +108,40 @@ class Futures(Energy):
 
     def __call__(self, x0: Tensor, cond: object = None) -> Tensor:
         """Return the energies (B S,) of u (B S, A, k)."""
+        found = [energy(positions) for energy, positions in self._scenes(x0)]
+        return torch.cat(found)
+
+    def parts(self, x0: Tensor, cond: object = None) -> Tensor | None:
+        """Return the agents' own parts of the energies, (B S, A), if they are sums of such."""
+        if not all(_separable(energy) for energy in self.energies):
+            return None
+        found = x0.new_zeros(x0.shape[:2])
+        rows = found.unflatten(0, (len(self.energies), -1))
+        for row, (energy, positions) in zip(rows, self._scenes(x0), strict=True):
+            for weight, cost in _terms(energy):
+                row[:, list(cost.agents)] += weight * cost.each(positions)
+        return found
+
+    def _scenes(self, x0: Tensor) -> Iterator[tuple[Energy, Tensor]]:
+        """Yield each scene's energy and futures (S, A, F, 2), padding dropped."""
         each = self.prepared.decode(x0).unflatten(0, (len(self.energies), -1))
-        parts = [
-            energy(positions[:, : len(one.agents)])
-            for energy, positions, one in zip(self.energies, each, self.prepared.cases, strict=True)
-        ]
-        return torch.cat(parts)
+        for energy, positions, one in zip(self.energies, each, self.prepared.cases, strict=True):
+            yield energy, positions[:, : len(one.agents)]
+
+
+def _separable(energy: Energy) -> bool:
+    if isinstance(energy, WeightedSum):
+        return all(_separable(term) for term in energy.terms.values())
+    return isinstance(energy, Cost) and energy.separable
+
+
+def _terms(energy: Energy) -> Iterator[tuple[float, Cost]]:
+    """Yield the costs that a separable energy is the weighted sum of."""
+    if isinstance(energy, WeightedSum):
+        for name, term in energy.terms.items():
+            yield from ((energy.weights[name] * weight, cost) for weight, cost in _terms(term))
+    elif isinstance(energy, Cost):
+        yield 1.0, energy
 
 
 def response(prepared: Prepared) -> float:

@@ -260,3 +260,16 @@ def test_a_moved_sample_does_not_carry_the_prediction_of_another_one() -> None:
     sampler = NextNoiseMean(SCG(DDIM(toy, eta=1.0), ENERGY, candidates=3), ENERGY, 0.1)
     state = sampler.step(State(Rng(0).normal((4, 3), F64)), *levels[:2], None, Rng(1))
     assert state.prediction is None
+
+
+def test_requests_have_a_spread_of_their_own() -> None:
+    """Rows side by side share it; the result is that of each request alone."""
+    x = Rng(0).normal((6, 4), F64)
+    spread = torch.tensor([[0.5, 1.0, 2.0, 3.0], [1.0, 0.2, 0.7, 5.0]], dtype=F64)
+    toy = Toy(VPLinear())
+    both = ECM(toy, QUARTIC, scale=0.03, clip=0.2, spread=spread)(x, LEVEL)
+    for i, own in enumerate(spread):
+        alone = ECM(toy, QUARTIC, scale=0.03, clip=0.2, spread=own)(x[3 * i : 3 * i + 3], LEVEL)
+        assert torch.equal(both.x0[3 * i : 3 * i + 3], alone.x0)
+    with pytest.raises(ValueError, match="2 requests cannot share 5 rows"):
+        ECM(toy, QUARTIC, spread=spread)(x[:5], LEVEL)

@@ -173,3 +173,36 @@ def test_mistakes_are_said_in_words() -> None:
             ecmr().replaced(x0)
     with pytest.raises(ValueError, match=r"R a divisor of B, got \(0, 4, 3, 2\) for \(6, 3, 2\)"):
         ecmr(references=REFERENCES[:0]).replaced(X0)
+
+
+class Split(FunctionEnergy):
+    """The same sum, which also tells its parts, and counts the rows that it was asked for."""
+
+    rows = 0
+
+    def __init__(self) -> None:
+        super().__init__(lambda x0: per_part(x0).sum(1))
+
+    def parts(self, x0: torch.Tensor, cond: torch.Tensor | None = None) -> torch.Tensor:
+        Split.rows += len(x0)
+        shift = 0.0 if cond is None else cond[:, None]
+        return per_part(x0) + shift
+
+
+@pytest.mark.parametrize("cond", [None, torch.linspace(-1, 1, 6, dtype=F64)])
+def test_a_sum_that_tells_its_parts_gives_the_same_in_two_calls(cond: torch.Tensor | None) -> None:
+    references = REFERENCES.clone()
+    references[0, 1, 2] = math.nan
+    Split.rows = 0
+    found = ecmr(Split(), references).replaced(X0, cond)
+    assert torch.equal(found, ecmr(SEPARABLE, references).replaced(X0))
+    assert Split.rows == 6 + (2 * 4 if cond is None else 6 * 4)  # rows share their request's
+
+
+def test_a_sum_that_does_not_know_its_parts_is_swept() -> None:
+    class Sometimes(FunctionEnergy):
+        def parts(self, x0: torch.Tensor, cond: object = None) -> None:
+            return None
+
+    found = ecmr(Sometimes(joint)).replaced(X0)
+    assert torch.equal(found, ecmr(JOINT).replaced(X0))

@@ -27,12 +27,14 @@ class Cost(Energy):
 
     Attributes:
         unit: of violations and residuals.
+        separable: whether each agent's part of the energy depends on its own future alone.
 
     Raises:
         ValueError: for no agent, or one that the setting does not have.
     """
 
     unit: ClassVar[str] = "m"
+    separable: bool = True
 
     def __init__(self, setting: Setting, agents: Sequence[int]) -> None:
         self.setting = setting.only(agents)
@@ -50,7 +52,11 @@ class Cost(Energy):
 
     def __call__(self, x0: Tensor, cond: Any = None) -> Tensor:
         """Return the energies (R,)."""
-        return self.penalty(self.violations(x0)).sum((1, 2)) * self.seconds
+        return self.each(x0).sum(1)
+
+    def each(self, p: Tensor) -> Tensor:
+        """Return every constrained agent's part of the energy, (R, N)."""
+        return self.penalty(self.violations(p)).sum(2) * self.seconds
 
     def residual(self, p: Tensor) -> Tensor:
         """Return the worst violation of each constrained agent, (R, N), in natural units."""

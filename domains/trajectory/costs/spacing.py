@@ -35,6 +35,8 @@ class Apart(Cost):
         ValueError: where there is no pair, for a negative gap, or a span outside the horizon.
     """
 
+    separable = False
+
     def __init__(
         self, setting: Setting, agents: Sequence[int], gap: float, span: Span = ALWAYS
     ) -> None:
@@ -82,6 +84,7 @@ class Toward(Cost):
             self.point = setting.local(target)
         else:
             self.leader = setting.only([self.target])
+        self.separable = self.target is None
         if self.target in agents:
             raise ValueError(f"agent {self.leader.ids[0]} is its own target; name another agent")
         self.steps, self.seconds = span.steps(setting, setting.horizon), setting.dt

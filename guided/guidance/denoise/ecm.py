@@ -43,7 +43,8 @@ class ECM(MPGD):
         scale: w, in units of y squared per unit of energy; 0 is neutral and takes no gradient.
         clip: tau, the longest move of an entry, in units of y; inf is no bound.
         spread: the length in y of a unit of the sampler's coordinates, positive: a number, or a
-            tensor that broadcasts against x (B, ...). 1 where the sampler's are those of y.
+            tensor (R, ...) for R requests that each serve B / R rows side by side, e.g. the std of
+            a prior. 1 where the sampler's are those of y.
 
     Raises:
         TypeError: for an energy that is a black box.
@@ -76,5 +77,21 @@ class ECM(MPGD):
 
     def move(self, slope: Tensor) -> Tensor:
         """Return what to take off the clean estimate for a gradient (B, ...), both in u."""
-        spread = self.spread.to(slope) if isinstance(self.spread, Tensor) else self.spread
+        spread = rows_of(self.spread, slope) if isinstance(self.spread, Tensor) else self.spread
         return clipped(self.scale * slope / spread, self.clip) / spread
+
+
+def rows_of(requests: Tensor, x: Tensor) -> Tensor:
+    """Return values of R requests (R, ...) for the rows of x (B, ...) that they serve, (B, ...).
+
+    Values that broadcast against x stay as they are.
+
+    Raises:
+        ValueError: for a batch that is no multiple of R.
+    """
+    values = requests.to(x)
+    if values.ndim < x.ndim or len(values) in (1, len(x)):
+        return values
+    if len(x) % len(values):
+        raise ValueError(f"{len(values)} requests cannot share {len(x)} rows evenly")
+    return values.repeat_interleave(len(x) // len(values), 0)

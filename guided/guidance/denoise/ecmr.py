@@ -1,6 +1,7 @@
 r"""Guidance on the clean manifold with reference points, which a sample may jump to."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ class ECMR(ECM):
     reference with an energy of NaN never wins.
 
     Costs A calls of the energy, each of M + 1 rows per sample, for a sweep, and one gradient of it.
+    An energy with a method ``parts`` (x0, cond), which returns the terms of its sum (B, A), or None
+    where it is no sum, costs two calls in all, of the samples and of the references.
 
     Args:
         denoiser: the model; it predicts x0 (B, A, ...).
@@ -75,6 +78,10 @@ class ECMR(ECM):
         if self.sweeps == 0:
             return x0
         references = self._per_row(x0)
+        split: Callable[..., Tensor | None] | None = getattr(self.energy, "parts", None)
+        own = split(x0, cond) if split else None
+        if split and own is not None:
+            return self._at_once(x0, own, split, cond)
         each = torch.arange(len(x0), device=x0.device)
         many = repeat(cond, references.shape[1] + 1)
         for part in list(range(x0.shape[1])) * self.sweeps:
@@ -84,6 +91,23 @@ class ECMR(ECM):
             best = energies.nan_to_num(nan=math.inf, posinf=math.inf).argmin(1)
             x0 = candidates[each, best]
         return x0
+
+    def _at_once(
+        self, x0: Tensor, own: Tensor, split: Callable[..., Tensor | None], cond: Any
+    ) -> Tensor:
+        """Replace all parts of a sum, which do not depend on each other."""
+        references = self._per_row(x0)
+        count = references.shape[1]
+        # Without conditions, the samples of a request share what its references cost.
+        judged = self.references.to(x0) if cond is None else references
+        found = split(judged.flatten(0, 1), repeat(cond, count))
+        assert found is not None  # as it was for x0
+        found = found.unflatten(0, (-1, count)).repeat_interleave(len(x0) // len(judged), 0)
+        least, best = found.nan_to_num(nan=math.inf, posinf=math.inf).min(1)
+        index = best.reshape(len(x0), 1, -1, *[1] * (x0.ndim - 2))
+        chosen = references.gather(1, index.expand(-1, 1, *x0.shape[1:]))[:, 0]
+        better = least < own.nan_to_num(nan=math.inf, posinf=math.inf)
+        return torch.where(better.reshape(*better.shape, *[1] * (x0.ndim - 2)), chosen, x0)
 
     def _per_row(self, x0: Tensor) -> Tensor:
         given, shape = tuple(self.references.shape), tuple(x0.shape)
