@@ -42,6 +42,7 @@ class Dataset:
         futures = [
             target(*pair) for pair in zip(scenes, [window] * len(scenes), cases, strict=True)
         ]
+        self.kinds = sorted({kind for scene in scenes for kind in scene.kinds})
         self.inputs, self.targets = collate(cases), collate_targets(futures)
         if not bool(self.targets.valid.all(-1).any()):
             raise ValueError(

@@ -11,6 +11,7 @@ Differs: whitened coordinates, which make the moment match exact at every level;
     :mod:`guided.prior`.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from domains.trajectory.latents import Latents
 from domains.trajectory.network.encoder import Encoder, Encoding
 from domains.trajectory.network.joint import JointNet
 from domains.trajectory.network.modes import ModeHead, Modes, mode_loss, moments
+from domains.trajectory.scene import KINDS
 from guided.checkpoint import CheckpointError, load, save
 from guided.denoiser import NetDenoiser
 from guided.rng import Rng
@@ -64,11 +66,12 @@ class Predictor(nn.Module):
 
     Args:
         config: the architecture.
+        kinds: of agents that it is trained on; others are taken for one of these.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, kinds: Sequence[str] = KINDS) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.kinds = config, tuple(kinds)
         window, width = config.window, config.width
         self.latents = Latents(window.future, config.latents)
         self.encoder = Encoder(width, config.heads, config.layers, window.history, window.points)
@@ -112,11 +115,18 @@ class Predictor(nn.Module):
         return marginal, each.reshape(-1, draws).mean(1) * share
 
 
-def save_model(folder: Path, config: ModelConfig, weights: dict[str, Tensor], **about: Any) -> None:
+def save_model(
+    folder: Path,
+    config: ModelConfig,
+    weights: dict[str, Tensor],
+    kinds: Sequence[str] = KINDS,
+    **about: Any,
+) -> None:
     """Write weights in half precision, the latents' whole, and any facts worth keeping."""
     fixed = {k: v for k, v in weights.items() if k.startswith("latents.")}
     learned = {k: v.half() for k, v in weights.items() if k not in fixed}
-    save(folder, {"model": asdict(config), **about}, model={**learned, **fixed})
+    facts = {"model": asdict(config), "kinds": list(kinds), **about}
+    save(folder, facts, model={**learned, **fixed})
 
 
 def load_model(folder: Path = SHIPPED) -> Predictor:
@@ -129,7 +139,7 @@ def load_model(folder: Path = SHIPPED) -> Predictor:
     try:
         fields = dict(stored["model"])
         config = ModelConfig(**{**fields, "window": Window(**fields["window"])})
-        predictor = Predictor(config)
+        predictor = Predictor(config, stored["kinds"])
         predictor.load_state_dict({k: v.float() for k, v in tensors["model"].items()})
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(

@@ -70,18 +70,32 @@ class Prepared:
     denoiser: BoundDenoiser
 
     def decode(self, u: Tensor) -> Tensor:
-        """Return positions (B S, A, F, 2), metres from each scene's origin, of u (B S, A, k)."""
+        """Return positions (B S, A, F, 2), metres from each scene's origin, of u (B S, A, k).
+
+        What is static stays where it is.
+        """
         each = len(u) // len(self.scenes)
-        mean, std, here, heading = (
+        mean, std, here, heading, moves = (
             part.repeat_interleave(each, dim=0)
             for part in (
                 self.mean,
                 self.std,
                 self.inputs.positions[:, :, -1],
                 self.inputs.headings[:, :, -1],
+                self.moves.to(u),
             )
         )
-        return to_scene(self.predictor.latents.decode(mean + std * u), here, heading)
+        local = self.predictor.latents.decode(mean + std * u) * moves[..., None, None]
+        return to_scene(local, here, heading)
+
+    @property
+    def moves(self) -> Tensor:
+        """Return whose kind is not static, (B, A)."""
+        found = torch.zeros_like(self.inputs.agents)
+        for row, scene, one in zip(found, self.scenes, self.cases, strict=True):
+            for n, a in enumerate(one.agents):
+                row[n] = scene.kinds[a] != "static"
+        return found
 
     def references(self) -> Tensor:
         """Return the marginal modes in the diffusion's coordinates, (B, M, A, k)."""
@@ -109,7 +123,8 @@ def prepare(predictor: Predictor, scenes: Sequence[Scene]) -> Prepared:
     Raises:
         ValueError: for a scene that does not fit the predictor's window.
     """
-    cases = tuple(case(scene.history(), predictor.config.window) for scene in scenes)
+    known = [scene.history().seen_as(predictor.kinds) for scene in scenes]
+    cases = tuple(case(scene, predictor.config.window) for scene in known)
     inputs = collate(cases)
     encoding, modes = predictor.marginal(inputs)
     mean, std = predictor.coordinates(modes)

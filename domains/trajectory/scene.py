@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 from domains.trajectory.road import RoadMap
 
 KINDS = ("vehicle", "pedestrian", "cyclist", "bus", "motorcycle", "static", "other")
+# What a predictor takes a kind for that it was not trained on, first choice first.
+STAND_INS = {
+    "bus": ("vehicle",),
+    "motorcycle": ("vehicle", "cyclist"),
+    "cyclist": ("motorcycle", "vehicle"),
+    "static": ("vehicle",),
+    "other": ("pedestrian", "vehicle"),
+}
 STILL = 0.05  # metres a step below which a direction of motion is noise
 
 
@@ -117,6 +125,16 @@ class Scene:
             valid=self.valid[index],
             scored=None if self.scored is None else self.scored[index],
         )
+
+    def seen_as(self, known: Sequence[str]) -> "Scene":
+        """Return the scene with kinds that are not known replaced by the nearest known ones."""
+        kinds = tuple(
+            kind
+            if kind in known
+            else next((k for k in STAND_INS.get(kind, ()) if k in known), known[0])
+            for kind in self.kinds
+        )
+        return replace(self, kinds=kinds)
 
     def agent(self, id: str) -> int:
         """Return the index of an agent by its id.

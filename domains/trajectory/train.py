@@ -83,6 +83,9 @@ def held_out_losses(
     return first, second
 
 
-def ship(target: Path, config: TrajectoryTraining, state: TrainState, **about: Any) -> None:
-    """Write the averaged weights of a finished run to ``target``."""
-    save_model(target, config.model, state.ema, steps=state.step, training=asdict(config), **about)
+def ship(
+    target: Path, data: Dataset, config: TrajectoryTraining, state: TrainState, **about: Any
+) -> None:
+    """Write the averaged weights of a finished run on some data to ``target``."""
+    facts = {"steps": state.step, "training": asdict(config), **about}
+    save_model(target, config.model, state.ema, data.kinds, **facts)

@@ -128,6 +128,18 @@ def test_a_forecast_goes_on_in_the_world_that_is_asked_for(tmp_path: Path) -> No
     assert np.allclose(found.positions[car, 3], [2.2, 0], atol=1e-5)
 
 
+def test_a_forecast_leaves_out_who_comes_later_and_what_lies_before_a_gap(tmp_path: Path) -> None:
+    valid = np.array(
+        [[True, False, True, True, True], [True] * 5, [False, False, False, True, True]]
+    )
+    scene = replace(drawn(), valid=valid, now=2)
+    forecast = Forecast(scene, np.array([0]), np.ones((1, 1, 3, 2)), 0.4, np.ones(1))
+    write_commonroad(tmp_path / "s.xml", forecast)
+    found = read_commonroad(tmp_path / "s.xml", now=2)
+    assert sorted(found.ids) == ["21", "22"]
+    assert found.valid[found.agent("21")].tolist() == [False, False] + [True] * 13
+
+
 def test_names_become_numbers_and_numbers_stay(tmp_path: Path) -> None:
     scene = replace(drawn(), ids=("AV", "2", "77"))  # 2 is a lane's already
     found = returned(scene, tmp_path / "s.xml")

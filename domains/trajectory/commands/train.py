@@ -59,6 +59,6 @@ class Train:
         assert state is not None  # a finished run yields its last state
         modes, joint = held_out_losses(state.ema, held_out, config)
         about = {"scenes": scenes.source, "held_out": {"modes": modes, "denoiser": joint}}
-        ship(self.out / "model", config, state, **about)
+        ship(self.out / "model", data, config, state, **about)
         print(f"held-out losses: modes {modes:.3f}, denoiser {joint:.3f}")
         print(f"wrote {self.out / 'model'}")

@@ -44,8 +44,9 @@ NOWHERE = {"geoNameId": "-999", "gpsLatitude": "999", "gpsLongitude": "999"}
 def write_commonroad(path: Path, what: Scene | Forecast, world: int = 0) -> None:
     """Write the agents of a scene as obstacles, and its map as lanelets.
 
-    Of a forecast, agents have their history and then their path in one world, at the scene's
-    steps; of agents that it leaves out, static ones stay and others end now. Shapes are typical
+    Of a forecast, agents have their history, since its last gap, and then their path in one world,
+    at the scene's steps; of agents that it leaves out, static ones stay and others end now, or are
+    left out where they are not seen until then. Shapes are typical
     ones for the agents' kinds. Ids that are positive whole numbers are kept, others are replaced
     by new numbers. Agents of the kind ``static`` that are always there and never move become
     static obstacles.
@@ -84,7 +85,15 @@ def _future(forecast: Forecast, world: int) -> Scene:
     valid[:, scene.now + 1 :] = (scene.present & (np.array(scene.kinds) == "static"))[:, None]
     positions[agents, scene.now + 1 :], valid[agents, scene.now + 1 :] = path, True
     headings[agents, scene.now + 1 :] = _headings(positions[agents, scene.now :], headings[agents])
-    return replace(scene, positions=positions, headings=headings, valid=valid)
+    whole = replace(scene, positions=positions, headings=headings, valid=_last_stretch(valid))
+    return whole.of(np.flatnonzero(valid.any(1)))
+
+
+def _last_stretch(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which steps (A, T) belong to an agent's last stretch without a gap."""
+    last = valid.shape[1] - 1 - valid[:, ::-1].argmax(1)
+    gap = ~valid & (np.arange(valid.shape[1]) < last[:, None])
+    return valid & ~np.logical_or.accumulate(gap[:, ::-1], axis=1)[:, ::-1]
 
 
 def _headings(paths: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
