@@ -97,12 +97,18 @@ def strided(scene: Scene, window: Window) -> int:
         ValueError: where dt of the window is no multiple of the scene's.
     """
     stride = round(window.dt / scene.dt)
-    if stride < 1 or abs(stride * scene.dt - window.dt) > 0.02 * window.dt:
+    if not fits(scene, window):
         raise ValueError(
             f"{scene.name} steps {scene.dt:g} s and the model {window.dt:g} s, which is no "
-            f"multiple of it; resample the scene, or train a model with this dt"
+            f"multiple of it; resample the scene (resampling.stepped)"
         )
     return stride
+
+
+def fits(scene: Scene, window: Window) -> bool:
+    """Return whether the window's steps are steps of the scene, to 2 %."""
+    stride = round(window.dt / scene.dt)
+    return stride >= 1 and abs(stride * scene.dt - window.dt) <= 0.02 * window.dt
 
 
 def case(scene: Scene, window: Window) -> Case:

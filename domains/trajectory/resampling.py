@@ -1,4 +1,4 @@
-"""Forecasts at other steps in time."""
+"""Forecasts and scenes at other steps in time."""
 
 from dataclasses import replace
 
@@ -6,6 +6,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from domains.trajectory.forecast import Forecast
+from domains.trajectory.scene import Scene
 
 ROUNDING = 1e-6  # seconds
 
@@ -46,3 +47,41 @@ def resampled(forecast: Forecast, dt: float, steps: int) -> Forecast:
     path = CubicSpline(knots, np.concatenate([begin, forecast.worlds], axis=2), axis=2)
     at = np.minimum(dt * np.arange(1, steps + 1), knots[-1])
     return replace(forecast, worlds=path(at), dt=dt)
+
+
+def stepped(scene: Scene, dt: float) -> Scene:
+    """Return a scene at other steps, one of which is now: straight lines between its own.
+
+    An agent is seen at a new step where it was seen at the steps on both sides of it; headings turn
+    the shorter way. History and future are resampled apart, so that nothing before now depends on
+    what comes after it. A scene that has these steps already stays as it is.
+
+    Args:
+        scene: to be resampled.
+        dt: seconds between the new steps.
+
+    Raises:
+        ValueError: for a time that is not positive.
+    """
+    if not dt > 0:
+        raise ValueError(f"resampling needs a positive dt, got {dt}")
+    if abs(dt - scene.dt) * scene.valid.shape[1] < ROUNDING:
+        return scene
+    before = int(scene.now * scene.dt / dt + ROUNDING)
+    after = int(scene.horizon * scene.dt / dt + ROUNDING)
+    at = scene.now + np.arange(-before, after + 1) * (dt / scene.dt)
+    low = np.floor(at + ROUNDING).astype(int)
+    share = np.clip(at - low, 0, None)
+    share[share < ROUNDING] = 0.0
+    high = np.where(share > 0, low + 1, low)
+    turn = scene.headings[:, high] - scene.headings[:, low]
+    shorter = np.arctan2(np.sin(turn), np.cos(turn))
+    first, second = scene.positions[:, low], scene.positions[:, high]
+    return replace(
+        scene,
+        positions=first + share[:, None] * (second - first),
+        headings=scene.headings[:, low] + share * shorter,
+        valid=scene.valid[:, low] & scene.valid[:, high],
+        now=before,
+        dt=dt,
+    )

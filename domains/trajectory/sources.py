@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from domains.trajectory.batch import Window
+from domains.trajectory.batch import Window, fits
+from domains.trajectory.resampling import stepped
 from domains.trajectory.scene import Scene
 from domains.trajectory.scene_file import read_scene
 
@@ -32,8 +33,8 @@ def open_scenes(
         source: see above.
         count: how many; 0 = all that there are.
         seed: of the generator.
-        window: of the model that they are for: sets the length of generated scenes, and the step
-            that is now in recordings that do not say.
+        window: of the model that they are for: sets the length of generated scenes, and the steps
+            of recordings whose own do not fit.
 
     Raises:
         ValueError: for a source that is none of these, or cannot be read.
@@ -45,7 +46,12 @@ def open_scenes(
         from domains.trajectory.readers.eth_ucy import testing_windows
 
         return thinned(testing_windows(Path(path), fold), count)
-    return _read(Path(source), count, window)
+    found = _read(Path(source), count)
+    return found if window is None else [_fitted(scene, window) for scene in found]
+
+
+def _fitted(scene: Scene, window: Window) -> Scene:
+    return scene if fits(scene, window) else stepped(scene, window.dt)
 
 
 def generated(kind: str, count: int, seed: int, window: Window) -> Iterator[Scene]:
@@ -63,7 +69,7 @@ def thinned(scenes: list[Scene], count: int) -> list[Scene]:
     return [scenes[i] for i in np.linspace(0, len(scenes) - 1, count).round().astype(int)]
 
 
-def _read(path: Path, count: int, window: Window | None) -> list[Scene]:
+def _read(path: Path, count: int) -> list[Scene]:
     if not path.exists():
         raise ValueError(
             f"there is no {path}; give a file or folder of scenes, or one of {', '.join(BUILT_IN)}"
@@ -72,36 +78,34 @@ def _read(path: Path, count: int, window: Window | None) -> list[Scene]:
         files = sorted(path.rglob("scenario_*.parquet"))
         if not files:
             raise ValueError(f"{path} holds no scenario_*.parquet; give a folder of Argoverse 2")
-        return [
-            one for file in files[: count or None] for one in _readers()[".parquet"](file, window)
-        ]
+        return [scene for file in files[: count or None] for scene in _argoverse(file)]
     reader = _readers().get(path.suffix)
     if reader is None:
         raise ValueError(f"cannot tell what {path} is; expected one of {', '.join(_readers())}")
-    return thinned(reader(path, window), count)
+    return thinned(reader(path), count)
 
 
-def _readers() -> dict[str, Callable[[Path, Window | None], list[Scene]]]:
+def _readers() -> dict[str, Callable[[Path], list[Scene]]]:
     return {".json": _json, ".xml": _commonroad, ".parquet": _argoverse, ".txt": _pedestrians}
 
 
-def _json(path: Path, window: Window | None) -> list[Scene]:
+def _json(path: Path) -> list[Scene]:
     return [read_scene(path)]
 
 
-def _commonroad(path: Path, window: Window | None) -> list[Scene]:
+def _commonroad(path: Path) -> list[Scene]:
     from domains.trajectory.readers.commonroad import read_commonroad
 
     return [read_commonroad(path)]
 
 
-def _argoverse(path: Path, window: Window | None) -> list[Scene]:
+def _argoverse(path: Path) -> list[Scene]:
     from domains.trajectory.readers.argoverse import read_argoverse
 
     return [read_argoverse(path)]
 
 
-def _pedestrians(path: Path, window: Window | None) -> list[Scene]:
+def _pedestrians(path: Path) -> list[Scene]:
     from domains.trajectory.readers.eth_ucy import read_text, windows
 
     return windows(read_text(path))
