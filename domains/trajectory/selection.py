@@ -5,6 +5,7 @@ Best-of-K metrics ask for K futures that together cover what may happen, not for
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import pdist, squareform
 
 Array = NDArray[np.float64]
 
@@ -74,5 +75,8 @@ def snapped(samples: Array, modes: Array, count: int) -> tuple[Array, Array]:
 
 def _gaps(futures: Array) -> Array:
     """Return d between any two of an agent's futures (S, F, 2), (S, S)."""
-    gaps = np.linalg.norm(futures[:, None] - futures[None], axis=-1)
-    return gaps.mean(-1) + 0.5 * gaps[..., -1]
+    weights = np.full(futures.shape[1], 1 / futures.shape[1])
+    weights[-1] += 0.5
+    # A step at a time, each pair once: several times as fast as all of it in one expression.
+    pairs = (w * pdist(futures[:, f]) for f, w in enumerate(weights))
+    return squareform(sum(pairs))
