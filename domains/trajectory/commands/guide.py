@@ -52,7 +52,7 @@ class Guide:
     """How they are made to obey."""
     worlds: int = 6
     """Worlds to choose of the samples; 0 keeps them all."""
-    out: Path = Path("guided")
+    out: Path = Path("what-if")
     """Folder of the files."""
     film: bool = False
     """Film both side by side as well (.gif)."""
