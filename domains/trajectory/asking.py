@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from domains.trajectory.batch import Case
-from domains.trajectory.costs.language import Constraint, compile
+from domains.trajectory.costs.language import Constraint, compile, parse
 from domains.trajectory.costs.report import Residual, drawn_goals, residuals
 from domains.trajectory.costs.setting import Setting
 from domains.trajectory.forecast import Forecast
@@ -44,9 +44,14 @@ def guide(ask: Ask, how: Guidance) -> Guide:
     return of
 
 
-def asking(constraints: Sequence[Constraint]) -> Ask:
-    """Return what makes the energy of constraints in any setting."""
-    return lambda setting: compile(constraints, setting)
+def asking(constraints: str | Sequence[Constraint]) -> Ask:
+    """Return what makes the energy of constraints, or of lines of their language, in any setting.
+
+    Raises:
+        ValueError: for a line that cannot be understood.
+    """
+    found = parse(constraints) if isinstance(constraints, str) else constraints
+    return lambda setting: compile(found, setting)
 
 
 def judged(forecast: Forecast, constraints: Sequence[Constraint]) -> list[Residual]:
