@@ -36,7 +36,7 @@ from domains.trajectory.readers.eth_ucy import (
 )
 from domains.trajectory.scene import Scene
 from domains.trajectory.sources import thinned
-from domains.trajectory.train import TrajectoryTraining, run_training, ship
+from domains.trajectory.train import run_training, ship
 from guided.checkpoint import CheckpointError
 from guided.train import TrainConfig, TrainState
 
@@ -67,7 +67,9 @@ class Runs:
         config = replace(config, loop=self._loop(config.loop))
         place = self._place(fold, seed, prior)
         if not (place / "model").exists():
-            ship(place / "model", config, self._trained(fold, config, place), fold=fold)
+            data = Dataset(training_windows(self.data, fold), config.model.window)
+            last = _finished(run_training(data, config, place), config.loop.steps, place.name)
+            ship(place / "model", data, config, last, fold=fold)
         found = load_model(place / "model")
         if found.config != config.model:
             raise CheckpointError(
@@ -97,10 +99,6 @@ class Runs:
             ValueError: for files that are missing.
         """
         return thinned(testing_windows(self.data, fold), 4 if self.quick else count)
-
-    def _trained(self, fold: str, config: TrajectoryTraining, place: Path) -> TrainState:
-        data = Dataset(training_windows(self.data, fold), config.model.window)
-        return _finished(run_training(data, config, place), config.loop.steps, place.name)
 
     def _place(self, fold: str, seed: int, what: str) -> Path:
         # The corrected ETH differs in its test windows alone.
