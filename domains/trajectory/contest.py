@@ -9,7 +9,7 @@ import numpy as np
 
 from domains.trajectory.asking import setting_of
 from domains.trajectory.costs.goal import GoalPoint
-from domains.trajectory.guiding import Guidance, Method
+from domains.trajectory.guiding import SHAPED, Guidance, Method
 from domains.trajectory.metrics.guidance import guidance_scores
 from domains.trajectory.model import Predictor
 from domains.trajectory.predict import ROWS, Sampling, batches, sampled
@@ -48,9 +48,19 @@ class Outcome:
 
 
 def contestants(methods: Sequence[Method], strengths: Sequence[float]) -> list[Guidance]:
-    """Return every method at every strength; the unguided one once."""
-    found = [Guidance(m, s) for m in methods if m != "none" for s in strengths]
-    return [*([Guidance("none")] if "none" in methods else []), *found]
+    """Return every method at every strength, shaped or not; the unguided one once."""
+    found = [Guidance("none")] if "none" in methods else []
+    for method in methods:
+        shapes = (False, True) if method in SHAPED else (False,)
+        if method != "none":
+            found += [Guidance(method, s, shaped=shaped) for shaped in shapes for s in strengths]
+    return found
+
+
+def named(guidance: Guidance) -> str:
+    """Return what a table calls a method."""
+    shaped = guidance.shaped and guidance.method in SHAPED
+    return f"{guidance.method}, shaped" if shaped else guidance.method
 
 
 def tuned(outcomes: Sequence[Outcome]) -> list[Guidance]:
@@ -60,7 +70,7 @@ def tuned(outcomes: Sequence[Outcome]) -> list[Guidance]:
     """
     best: dict[str, Outcome] = {}
     for outcome in outcomes:
-        name = outcome.guidance.method
+        name = named(outcome.guidance)
         if name not in best or _sum(outcome) < _sum(best[name]):
             best[name] = outcome
     return [outcome.guidance for outcome in best.values()]
@@ -107,7 +117,7 @@ def table(task: Task, scenes: int, outcomes: Sequence[Outcome]) -> str:
     for one in outcomes:
         strength = "" if one.guidance.method == "none" else f"{one.guidance.strength:g}"
         lines.append(
-            f"{one.guidance.method:15}  {strength:>8}  {one.min_jfdeg:8.3f}  {one.mean_jfdeg:9.3f}"
+            f"{named(one.guidance):15}  {strength:>8}  {one.min_jfdeg:8.3f}  {one.mean_jfdeg:9.3f}"
             f"  {one.min_jrde:9.3f}  {one.mean_jrde:10.3f}  {one.milliseconds:9.2f}"
         )
     return "\n".join(lines)

@@ -3,7 +3,7 @@ r"""Guided sampling of scenes: a method of the core, and an energy of where ever
 Energies are of positions in metres (:mod:`domains.trajectory.costs`), the diffusion runs in u; the
 way from u to positions is linear, so that no gradient passes through the network (but for the
 score-function rival). The strength has no unit: 1/2 is the step which, taken alone and unclipped,
-brings a point at the end of the plan onto its goal.
+brings the point of a plan that moves most onto its goal.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,6 +22,7 @@ from guided.sampler import Sampler
 from guided.samplers import DDIM
 
 Method = Literal["none", "ecm", "ecmr", "mpgd", "next-noise-mean", "score-function"]
+SHAPED = ("ecm", "ecmr")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Guidance:
     clip: float = 1.0
     """Longest change of a latent in a step of ecm and ecmr, in deviations over all data; inf = no
     bound."""
+    shaped: bool = True
+    """Whether steps of ecm and ecmr follow the covariance of an agent's marginal modes, so that a
+    car brakes rather than being slower from one moment to the next; the paper's do not."""
     last: bool = True
     """Whether the last step is guided too: it ends nearer to the goal, and farther from what the
     model would have done."""
@@ -63,24 +67,24 @@ class Guidance:
         if self.method == "none" or self.strength == 0:
             return DDIM(plain)
         energy = Futures(prepared, energies)
-        scale = self.strength / response(prepared)
         if self.method == "next-noise-mean":
-            return NextNoiseMean(DDIM(plain), energy, scale)
-        return DDIM(self._denoiser(prepared, energy, scale, times))
+            return NextNoiseMean(DDIM(plain), energy, self.strength / response(prepared))
+        return DDIM(self._denoiser(prepared, energy, times))
 
-    def _denoiser(
-        self, prepared: Prepared, energy: Energy, scale: float, times: Sequence[float]
-    ) -> Denoiser:
+    def _denoiser(self, prepared: Prepared, energy: Energy, times: Sequence[float]) -> Denoiser:
         guided: DenoiserWrapper
-        plain, std = prepared.denoiser, prepared.std
+        plain, std, metric = prepared.denoiser, prepared.std, None
+        scale = self.strength / response(prepared)
+        if self.shaped and self.method in SHAPED:
+            scale, metric = self.strength, shape(prepared)
         if self.method == "score-function":
             guided = ScoreFunction(plain, energy, scale)
         elif self.method == "mpgd":
             guided = MPGD(plain, energy, scale)
         elif self.method == "ecm":
-            guided = ECM(plain, energy, scale, self.clip, std)
+            guided = ECM(plain, energy, scale, self.clip, std, metric)
         else:
-            guided = ECMR(plain, energy, prepared.references(), scale, self.clip, std)
+            guided = ECMR(plain, energy, prepared.references(), scale, self.clip, std, metric)
         if self.last:
             return guided
         low = plain.schedule.levels(times)[-2].noise_to_signal
@@ -142,6 +146,19 @@ def _terms(energy: Energy) -> Iterator[tuple[float, Cost]]:
             yield from ((energy.weights[name] * weight, cost) for weight, cost in _terms(term))
     elif isinstance(energy, Cost):
         yield 1.0, energy
+
+
+def shape(prepared: Prepared) -> Tensor:
+    """Return each agent's covariance of modes, over the largest response to it, (B, A, k, k).
+
+    A response, metres^2, is how far a gradient of 1 per metre at a point moves that point.
+    """
+    covariance, latents = prepared.covariance(), prepared.predictor.latents
+    ways = (latents.basis * latents.std).reshape(latents.future, 2, latents.dim)
+    ways = ways * prepared.std[:, :, None, None]  # (B, A, F, 2, k): metres a unit of u
+    moved = ways @ covariance[:, :, None] @ ways.mT
+    largest = torch.linalg.matrix_norm(moved, ord=2).amax(2)
+    return covariance / largest[..., None, None].clamp(min=1e-6)
 
 
 def response(prepared: Prepared) -> float:

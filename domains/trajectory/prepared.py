@@ -102,6 +102,17 @@ class Prepared:
         places = (self.modes.latents - self.mean[:, :, None]) / self.std[:, :, None]
         return places.transpose(1, 2)
 
+    def covariance(self) -> Tensor:
+        """Return the covariance of the marginal modes in the diffusion's coordinates, (B, A, k, k).
+
+        Its diagonal is 1 with the fitted prior (OGD), unless the least deviation was reached.
+        """
+        weight = self.modes.probabilities
+        places = (self.modes.latents - self.mean[:, :, None]) / self.std[:, :, None]
+        between = torch.einsum("bam,bami,bamj->baij", weight, places, places)
+        own = (self.modes.spread / self.std[:, :, None]).square()
+        return between + torch.diag_embed((weight[..., None] * own).sum(2))
+
     def noise(self, samples: int, seed: int) -> Tensor:
         """Draw standard normal numbers (B samples, A, k); sample i of a scene has its own stream.
 

@@ -273,3 +273,28 @@ def test_requests_have_a_spread_of_their_own() -> None:
         assert torch.equal(both.x0[3 * i : 3 * i + 3], alone.x0)
     with pytest.raises(ValueError, match="2 requests cannot share 5 rows"):
         ECM(toy, QUARTIC, spread=spread)(x[:5], LEVEL)
+
+
+def test_a_metric_shapes_the_step() -> None:
+    """Written out for two requests of three rows; the identity in y is neutral."""
+    x = Rng(0).normal((6, 2, 3), F64)
+    root = Rng(1).normal((2, 2, 3, 3), F64)
+    metric, spread = root @ root.mT, 0.5 + Rng(2).uniform((2, 2, 3), F64)
+    energy = FunctionEnergy(lambda x0: (x0 - 1).pow(4).sum((1, 2)))
+    toy = Toy(VPLinear())
+    found = ECM(toy, energy, 0.1, clip=0.3, spread=spread, metric=metric)(x, LEVEL)
+    plain = toy(x, LEVEL)
+    bound = 0
+    for row in range(6):
+        for part in range(2):
+            slope = 4 * (plain.x0[row, part] - 1) ** 3
+            own = spread[row // 3, part]
+            way = 0.1 * own * (metric[row // 3, part] @ slope)
+            bound += (way.abs() > 0.3).sum().item()
+            expected = plain.x0[row, part] - way.clip(-0.3, 0.3) / own
+            torch.testing.assert_close(found.x0[row, part], expected)
+    assert 0 < bound < 36
+    assert torch.equal(found.eps, plain.eps)
+    neutral = torch.diag_embed(spread.square().reciprocal())
+    same = ECM(toy, energy, 0.1, clip=0.3, spread=spread, metric=neutral)(x, LEVEL)
+    torch.testing.assert_close(same.x0, ECM(toy, energy, 0.1, clip=0.3, spread=spread)(x, LEVEL).x0)

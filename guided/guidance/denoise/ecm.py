@@ -27,6 +27,14 @@ class ECM(MPGD):
     .. math:: \hat u_0 = u_0 - \frac{1}{\mathrm{spread}}\,
               \mathrm{clip}\Big(\frac{w}{\mathrm{spread}} \frac{dE}{du_0}, -\tau, \tau\Big).
 
+    With a metric M, a positive semidefinite matrix on the last axis, in u, steps follow it:
+
+    .. math:: \hat u_0 = u_0 - \frac{1}{\mathrm{spread}}\,
+              \mathrm{clip}\big(w\, \mathrm{spread} \cdot M \nabla E(u_0), -\tau, \tau\big).
+
+    The covariance of what is likely makes plausible steps, e.g. those of a car that brakes rather
+    than of one that was slower all along.
+
     The prediction of the last step is the sample, so its move leaves the model's manifold by up to
     the clip. To leave that one alone, limit the method to levels above the last that a run predicts
     at, which is that of ``times[-2]``::
@@ -45,16 +53,19 @@ class ECM(MPGD):
         spread: the length in y of a unit of the sampler's coordinates, positive: a number, or a
             tensor (R, ...) for R requests that each serve B / R rows side by side, e.g. the std of
             a prior. 1 where the sampler's are those of y.
+        metric: M, shape (k, k) or (R, ..., k, k) for R requests, for x (B, ..., k); None is
+            neutral, the identity in y.
 
     Raises:
         TypeError: for an energy that is a black box.
-        ValueError: for a clip or a spread that is not positive.
+        ValueError: for a clip or a spread that is not positive; in a run, for a metric that does
+            not fit.
 
     Source: Wang et al. 2024, Optimizing diffusion models for joint trajectory prediction and
         controllable generation (arXiv 2408.00766), and its code.
     Differs: the energies of a batch are summed, where the code averages over samples and agents,
         which makes a step shorter the more are sampled together. The last step is guided by
-        default, as there.
+        default, as there. It has no metric.
     """
 
     def __init__(
@@ -64,6 +75,7 @@ class ECM(MPGD):
         scale: float = 1.0,
         clip: float = 1.0,
         spread: float | Tensor = 1.0,
+        metric: Tensor | None = None,
     ) -> None:
         super().__init__(denoiser, energy, scale)
         require_clip(clip, type(self).__name__)
@@ -73,12 +85,18 @@ class ECM(MPGD):
                 f"{type(self).__name__} needs a spread of positive lengths, got a least one of "
                 f"{least}; give 1 where the sampler runs in the coordinates of the energy"
             )
-        self.clip, self.spread = clip, spread
+        self.clip, self.spread, self.metric = clip, spread, metric
 
     def move(self, slope: Tensor) -> Tensor:
         """Return what to take off the clean estimate for a gradient (B, ...), both in u."""
         spread = rows_of(self.spread, slope) if isinstance(self.spread, Tensor) else self.spread
-        return clipped(self.scale * slope / spread, self.clip) / spread
+        if self.metric is None:
+            return clipped(self.scale * slope / spread, self.clip) / spread
+        metric = self.metric.to(slope)
+        if metric.ndim > 2:
+            metric = rows_of(metric, slope[..., None])
+        ways = (metric @ slope[..., None])[..., 0]
+        return clipped(self.scale * spread * ways, self.clip) / spread
 
 
 def rows_of(requests: Tensor, x: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ class ECMR(ECM):
         scale: as in :class:`ECM`; with ``sweeps`` 0 too, 0 is neutral.
         clip: as in :class:`ECM`; it does not bound a replacement.
         spread: as in :class:`ECM`.
+        metric: as in :class:`ECM`.
         sweeps: how often all parts are gone through; 0 is :class:`ECM`.
 
     Raises:
@@ -61,9 +62,10 @@ class ECMR(ECM):
         scale: float = 1.0,
         clip: float = 1.0,
         spread: float | Tensor = 1.0,
+        metric: Tensor | None = None,
         sweeps: int = 1,
     ) -> None:
-        super().__init__(denoiser, energy, scale, clip, spread)
+        super().__init__(denoiser, energy, scale, clip, spread, metric)
         if sweeps < 0:
             raise ValueError(f"ECMR needs 0 (none) or more sweeps over the parts, got {sweeps}")
         self.references, self.sweeps = references, sweeps
