@@ -38,7 +38,7 @@ from guided.rng import Rng, initial_weights, stream_seed
 from guided.train import TrainConfig, TrainState, train
 
 SHORT = TrainConfig(
-    steps=3000, batch=32, lr=3e-3, warmup=100, ema=0.998, log_every=200, save_every=500
+    steps=2000, batch=32, lr=5e-3, warmup=100, ema=0.998, log_every=200, save_every=500
 )
 
 
@@ -48,7 +48,7 @@ class VarietyConfig:
 
     window: Window = field(default_factory=lambda: pedestrian_training().model.window)
     """What the network sees and says."""
-    hidden: int = 48
+    hidden: int = 32
     """Numbers in the state of encoder and decoder, and in the pooled one."""
     embedding: int = 16
     """Numbers that a step or a place becomes."""
