@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import tyro
@@ -49,6 +49,8 @@ class Compare:
     """Scenes to test on, one after the other."""
     seeds: tuple[int, ...] = (0,)
     """Of the trainings, and of the noise."""
+    learned: tuple[Literal["lstm", "vanilla", "ogd"], ...] = ("lstm", "vanilla", "ogd")
+    """Which of the learned ones, beside those who walk straight on; ogd has the marginal modes."""
     runs: Path = Path("runs/eth-ucy")
     """Folder of everything that is trained."""
     worlds: int = 20
@@ -112,6 +114,21 @@ class Compare:
         """Yield the figures of every method on one fold, trained with one seed."""
         for method, forecast in STRAIGHT.items():
             yield method, summary(forecast(scene) for scene in scenes)
+        if "lstm" in self.learned:
+            yield "variety LSTM", self._variety(runs, fold, seed, scenes)
+        drawn: dict[Prior, Sampling] = {"vanilla": self.vanilla, "ogd": self.ogd}
+        for prior, how in drawn.items():
+            if prior not in self.learned:
+                continue
+            samples = self.worlds if self.quick else how.samples
+            how = Sampling(samples, how.steps, how.start, seed)
+            predictor = runs.predictor(fold, seed, prior)
+            label = f"{fold}, seed {seed}, {prior}"
+            for found in scored(predictor, scenes, how, self.worlds, SETS[prior], label):
+                yield _named(prior, found.kind), found.windows
+
+    def _variety(self, runs: Runs, fold: str, seed: int, scenes: list[Scene]) -> WindowSummary:
+        """Return the figures of the variety LSTM."""
         net = runs.lstm(fold, seed)
         forecasts = tqdm(
             predict_variety(net, scenes, self.worlds, seed),
@@ -119,15 +136,7 @@ class Compare:
             desc=f"{fold}, seed {seed}, LSTM",
             unit="scene",
         )
-        yield "variety LSTM", summary(forecast for _, forecast in forecasts)
-        drawn: dict[Prior, Sampling] = {"vanilla": self.vanilla, "ogd": self.ogd}
-        for prior, how in drawn.items():
-            samples = self.worlds if self.quick else how.samples
-            how = Sampling(samples, how.steps, how.start, seed)
-            predictor = runs.predictor(fold, seed, prior)
-            label = f"{fold}, seed {seed}, {prior}"
-            for found in scored(predictor, scenes, how, self.worlds, SETS[prior], label):
-                yield _named(prior, found.kind), found.windows
+        return summary(forecast for _, forecast in forecasts)
 
 
 def _named(prior: Prior, kind: Kind) -> str:
