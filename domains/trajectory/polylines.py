@@ -36,9 +36,13 @@ def _lines(road: RoadMap) -> list[tuple[Points, int]]:
 
 
 def _cut(line: Points, points: int) -> list[Points]:
-    """Return the line in pieces of equal length that share their ends."""
+    """Return the line in pieces of equal length that share their ends.
+
+    A closed line has two or more: a piece that ends where it starts would point nowhere.
+    """
     length = arc_lengths(line)[-1]
-    count = max(1, int(np.ceil(length / (STRIDE * (points - 1)))))
+    least = 2 if np.array_equal(line[0], line[-1]) else 1
+    count = max(least, int(np.ceil(length / (STRIDE * (points - 1)))))
     fine = resample(line, count * (points - 1) + 1)
     return [fine[i * (points - 1) :][:points] for i in range(count)]
 
