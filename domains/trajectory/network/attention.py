@@ -28,7 +28,7 @@ class Related(NamedTuple):
         keys: (B, A, heads, c, N).
         values: (B, A, heads, N, c).
         mask: (B, A, 1, 1, N), 0 where the sender counts and -inf where not.
-        some: (B, A, 1, 1, 1), 1 where a receiver has a sender, else 0.
+        some: (B, 1, A, 1), 1 where a receiver has a sender, else 0.
     """
 
     keys: Tensor
@@ -63,9 +63,10 @@ class RelationAttention(nn.Module):
         """
         k, v = self._split(self.relation(embedding))  # (B, A, N, heads, c)
         mask = torch.zeros_like(counts, dtype=k.dtype).masked_fill(~counts, -torch.inf)
-        some = counts.any(-1)[:, :, None, None, None]
-        mask = mask[:, :, None, None, :].where(some, 0.0)  # a softmax over nothing would be NaN
-        return Related(k.permute(0, 1, 3, 4, 2), v.permute(0, 1, 3, 2, 4), mask, some.to(k))
+        some = counts.any(-1, keepdim=True)  # (B, A, 1)
+        mask = mask.where(some, 0.0)[:, :, None, None, :]  # a softmax over nothing would be NaN
+        keys, values = k.permute(0, 1, 3, 4, 2), v.permute(0, 1, 3, 2, 4)
+        return Related(keys, values, mask, some[:, None].to(k))
 
     def fixed(self, related: Related, senders: Tensor) -> Related:
         """Fold senders (B, N, width) or (B, A, N, width) that all samples share into the relations.
@@ -94,12 +95,13 @@ class RelationAttention(nn.Module):
             k, v = self._split(self.content(self.norm(senders)))  # (B, S, N, heads, c)
             own = q.transpose(2, 3) @ k.permute(0, 1, 3, 4, 2)  # (B, S, heads, A, N)
             logits = logits + own.permute(0, 3, 2, 1, 4)
-        weights = logits.softmax(-1) * related.some  # (B, A, heads, S, N)
+        weights = logits.softmax(-1)  # (B, A, heads, S, N)
         seen = (weights @ related.values).permute(0, 3, 1, 2, 4)  # (B, S, A, heads, c)
         if senders is not None:
             each = weights.permute(0, 3, 2, 1, 4) @ v.transpose(2, 3)  # (B, S, heads, A, c)
             seen = seen + each.transpose(2, 3)
-        return self.out(seen.flatten(-2))
+        # Whoever sees nobody gets zero and not a bias: no scene depends on what others have.
+        return self.out(seen.flatten(-2)) * related.some
 
     def _split(self, both: Tensor) -> tuple[Tensor, Tensor]:
         return both.unflatten(-1, (2, self.heads, -1)).unbind(-3)
