@@ -58,15 +58,19 @@ def is_made(source: str) -> bool:
 
 
 def generated(source: str, count: int, seed: int, window: Window) -> Iterator[Scene]:
-    """Yield scenes that are made and fit a window; those of highway-env have seeds in a row."""
+    """Return scenes that are made and fit a window; those of highway-env have seeds in a row.
+
+    Raises:
+        ValueError: for a negative seed, and as the generator and the reader of highway-env do.
+    """
     from domains.trajectory.generator import scenes
     from domains.trajectory.readers.highway_env import record_highway
 
+    if seed < 0:
+        raise ValueError(f"a seed is an integer of 0 or more, got {seed}; take another")
     steps, dt, now = window.history + window.future, window.dt, window.history - 1
     if source in BUILT_IN:
         return scenes(source, count, seed, steps, dt, now)
-    if seed < 0:
-        raise ValueError(f"a seed is an integer of 0 or more, got {seed}; take another")
     env = source.removeprefix(HIGHWAY_ENV)
     return (record_highway(env, seed + i, steps, dt, now) for i in range(count))
 
