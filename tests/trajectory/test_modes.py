@@ -85,6 +85,10 @@ def test_the_winner_alone_learns_where_to_be():
     sign = parts.logits.grad[0, 0].sign().tolist()
     assert sign == [-1.0 if m == best else 1.0 for m in range(M)]
     # The deviation learns how far the winner is, and does not move it.
+    place = given.latents[0, 0, best].clone().requires_grad_()
+    missed = (decoder.decode(place) - local[0, 0]).square().sum(-1).add(1e-6).sqrt()
+    (missed.mean() + 0.5 * missed[-1]).backward()
+    torch.testing.assert_close(parts.latents.grad[0, 0, best], place.grad)
     z = (decoder.encode(local)[0, 0] - given.latents[0, 0, best]) / given.spread[0, 0, best]
     expected = 0.3 / K * (1 - z.square()) / given.spread[0, 0, best]
     torch.testing.assert_close(parts.spread.grad[0, 0, best], expected)
