@@ -40,8 +40,8 @@ def animate(forecast: Forecast, path: Path, world: int | None = None, fps: float
         fps: frames a second, 1 to 50; a GIF rounds to hundredths of a second a frame.
 
     Raises:
-        ValueError: for a forecast without worlds, steps or agents, or with a coordinate that is no
-            number; a world that is not there; a film that cannot be written.
+        ValueError: for a forecast without worlds, steps or agents, a world that is not there, or a
+            film that cannot be written.
     """
     _film({forecast.scene.name: forecast}, path, world, fps, NARROW)
 

@@ -22,7 +22,9 @@ class Forecast:
             into the scene or None.
 
     Raises:
-        ValueError: for parts that do not fit each other, or probabilities that do not sum to 1.
+        ValueError: for parts that do not fit each other, an agent who is given twice or not seen
+            now, a world or goal with a coordinate that is no number, or probabilities that are
+            negative or do not sum to 1.
     """
 
     scene: Scene
@@ -33,17 +35,67 @@ class Forecast:
     goals: tuple[tuple[str, NDArray[np.float64], int | None], ...] = ()
 
     def __post_init__(self) -> None:
-        count, agents = self.worlds.shape[:2]
-        if self.worlds.ndim != 4 or self.worlds.shape[-1] != 2 or agents != len(self.agents):
+        self._require_agents()
+        self._require_worlds()
+        self._require_goals()
+
+    def _require_agents(self) -> None:
+        name, agents, there = self.scene.name, self.agents, self.scene.agents
+        if agents.ndim != 1 or agents.dtype.kind not in "iu":
             raise ValueError(
-                f"worlds need shape (K, {len(self.agents)}, F, 2), got {self.worlds.shape}"
+                f"{name}: agents need one axis of whole numbers, got {agents.dtype} of shape "
+                f"{agents.shape}; give indices into the scene's agents"
             )
-        total = self.probabilities.sum()
-        if self.probabilities.shape != (count,) or not np.isclose(total, 1, atol=1e-6):
+        for agent in agents[(agents < 0) | (agents >= there)]:
             raise ValueError(
-                f"probabilities need shape ({count},) and the sum 1, got "
-                f"{self.probabilities.shape} and {total:.6g}"
+                f"{name}: there is no agent {agent}; give indices below {there}, the number of the "
+                f"scene's agents"
             )
+        if len(set(agents.tolist())) < len(agents):
+            raise ValueError(
+                f"{name}: agents are predicted once each, got {agents.tolist()}; drop the repeats"
+            )
+        for agent in agents[~self.scene.present[agents]]:
+            raise ValueError(
+                f"{name}: agent {self.scene.ids[agent]} is not seen now, where its path begins; "
+                f"leave it out of the forecast"
+            )
+
+    def _require_worlds(self) -> None:
+        name, worlds, chances = self.scene.name, self.worlds, self.probabilities
+        expected = (len(self.agents), 2)
+        if worlds.ndim != 4 or (worlds.shape[1], worlds.shape[3]) != expected:
+            raise ValueError(
+                f"{name}: worlds need shape (K, {len(self.agents)}, F, 2), got {worlds.shape}"
+            )
+        if not np.isfinite(worlds).all():
+            raise ValueError(
+                f"{name}: a world has a coordinate that is no number; mend the forecast"
+            )
+        if chances.shape != (len(worlds),):
+            raise ValueError(
+                f"{name}: probabilities need shape ({len(worlds)},), one for each world, got "
+                f"{chances.shape}"
+            )
+        if not (chances >= 0).all() or not np.isclose(chances.sum(), 1, atol=1e-6):
+            least, total = chances.min(initial=1), chances.sum()
+            raise ValueError(
+                f"{name}: probabilities are 0 or more and have the sum 1, got {least:.6g} at least "
+                f"and the sum {total:.6g}; divide shares by their sum"
+            )
+        if not self.dt > 0:
+            raise ValueError(f"{name}: dt is a positive time in seconds, got {self.dt}")
+
+    def _require_goals(self) -> None:
+        for goal, point, agent in self.goals:
+            where = f"{self.scene.name}: the goal {goal!r}"
+            if point.shape != (2,) or not np.isfinite(point).all():
+                raise ValueError(f"{where} needs a point of two finite numbers, got {point}")
+            if agent is not None and not 0 <= agent < self.scene.agents:
+                raise ValueError(
+                    f"{where} is of agent {agent}, but the scene has {self.scene.agents}; give an "
+                    f"index into its agents"
+                )
 
     def truth(self) -> NDArray[np.float64]:
         """Return what happened, (N, F, 2) at the steps of the worlds, NaN where nobody was seen.

@@ -70,7 +70,7 @@ class Latents(nn.Module):
 
     def decode(self, x: Tensor) -> Tensor:
         """Return the futures (..., F, 2) of latents (..., k)."""
-        flat = torch.addmm(self.mean, (x * self.std).flatten(0, -2), self.basis.mT)
+        flat = torch.addmm(self.mean, (x * self.std).reshape(-1, self.dim), self.basis.mT)
         return flat.reshape(*x.shape[:-1], self.future, 2)
 
     def reconstruction(self, futures: Tensor) -> tuple[Tensor, Tensor]:

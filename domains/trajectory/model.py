@@ -74,7 +74,8 @@ class Predictor(nn.Module):
         self.config, self.kinds = config, tuple(kinds)
         window, width = config.window, config.width
         self.latents = Latents(window.future, config.latents)
-        self.encoder = Encoder(width, config.heads, config.layers, window.history, window.points)
+        shape = (width, config.heads, config.layers, window.history, window.points)
+        self.encoder = Encoder(*shape, maps=window.pieces > 0)
         self.head = ModeHead(width, config.modes, config.latents)
         net = JointNet(width, config.heads, config.layers, config.latents)
         self.joint = NetDenoiser(net, SCHEDULES[config.prior], "v")

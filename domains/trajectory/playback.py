@@ -75,20 +75,14 @@ def spread(forecast: Forecast, times: NDArray[np.float64]) -> NDArray[np.float64
     """Return where predicted agents are in every world, (K, N, T, 2), at times after now.
 
     Args:
-        forecast: the worlds; an agent who is not seen now is NaN before its first step.
+        forecast: the worlds.
         times: (T,), of at least 0.
     """
     scene, (count, agents) = forecast.scene, forecast.worlds.shape[:2]
-    later = _later(forecast)
-    found = np.full((count, agents, len(times), 2), np.nan)
-    for n, a in enumerate(forecast.agents):
-        world, known = forecast.worlds[:, n], later
-        if scene.present[a]:
-            start = np.broadcast_to(scene.positions[a, scene.now], (count, 1, 2))
-            world, known = np.concatenate([start, world], axis=1), np.append(0.0, later)
-        there = times >= known[0] - TINY
-        found[:, n, there] = _between(known, world, times[there], axis=1)
-    return found
+    now = scene.positions[forecast.agents, scene.now]
+    start = np.broadcast_to(now[:, None], (count, agents, 1, 2))
+    known = np.append(0.0, _later(forecast))
+    return _between(known, np.concatenate([start, forecast.worlds], axis=2), times, axis=2)
 
 
 def _later(forecast: Forecast) -> NDArray[np.float64]:
@@ -115,10 +109,7 @@ def _runs(scene: Scene, a: int) -> list[_Run]:
 def _continued(
     runs: list[_Run], future: NDArray[np.float64], times: NDArray[np.float64]
 ) -> list[_Run]:
-    """Return the runs with a world at their end, joined to the last one if it reaches now."""
-    if not runs or runs[-1].times[-1] < -TINY:
-        headings = headings_along(times, future, 0.0)
-        return [*runs, _Run(times, future, headings)]
+    """Return the runs with a world joined to the last one, which reaches now."""
     last = runs[-1]
     path = np.concatenate([last.positions[-1:], future])
     headings = headings_along(np.append(0.0, times), path, last.headings[-1])

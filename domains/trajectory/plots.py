@@ -77,8 +77,8 @@ def plot_forecast(
             share the largest, none is.
 
     Raises:
-        ValueError: for a forecast without worlds, steps or agents, or with a coordinate that is no
-            number, or a path that cannot be written.
+        ValueError: for a forecast without worlds, steps or agents, or a path that cannot be
+            written.
     """
     return plot_comparison({forecast.scene.name: forecast}, path, truth, most_likely)
 
@@ -117,11 +117,10 @@ def plot_comparison(
 
 
 def require_drawable(forecasts: Mapping[str, Forecast]) -> None:
-    """Refuse forecasts that have nothing to draw, or cannot be drawn.
+    """Refuse forecasts that have nothing to draw.
 
     Raises:
-        ValueError: without forecasts; for a forecast without worlds, agents or steps, with a
-            coordinate that is no number, or with a goal of an agent that is not there.
+        ValueError: without forecasts, or for one without worlds, agents or steps.
     """
     if not forecasts:
         raise ValueError("there is no forecast to draw; give at least one")
@@ -131,17 +130,6 @@ def require_drawable(forecasts: Mapping[str, Forecast]) -> None:
                 f"{name}: a forecast of shape {forecast.worlds.shape} has nothing to draw; predict "
                 f"at least one world, agent and step"
             )
-        points = [forecast.worlds, *(point for _, point, _ in forecast.goals)]
-        if not all(np.isfinite(point).all() for point in points):
-            raise ValueError(
-                f"{name}: a world or goal has a coordinate that is no number; mend the forecast"
-            )
-        for goal, _, agent in forecast.goals:
-            if agent is not None and not 0 <= agent < forecast.scene.agents:
-                raise ValueError(
-                    f"{name}: the goal {goal!r} is of agent {agent}, but the scene has "
-                    f"{forecast.scene.agents}; give an index into its agents"
-                )
 
 
 def common_colours(forecasts: Mapping[str, Forecast]) -> dict[str, str]:

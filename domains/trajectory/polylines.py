@@ -7,6 +7,7 @@ from domains.trajectory.road import Points, RoadMap
 
 MAP_KINDS = ("lane", "crossing", "stop", "wall")
 STRIDE = 4.0  # metres between points of a piece, at most
+ROUNDING = 1e-6  # of a piece's length
 
 
 def pieces(
@@ -36,9 +37,14 @@ def _lines(road: RoadMap) -> list[tuple[Points, int]]:
 
 
 def _cut(line: Points, points: int) -> list[Points]:
-    """Return the line in pieces of equal length that share their ends."""
+    """Return the line in pieces of equal length that share their ends.
+
+    A closed line has two or more: a piece that ends where it starts would point nowhere. Rounding,
+    as of a map that is turned, never adds a piece.
+    """
     length = arc_lengths(line)[-1]
-    count = max(1, int(np.ceil(length / (STRIDE * (points - 1)))))
+    least = 2 if np.array_equal(line[0], line[-1]) else 1
+    count = max(least, int(np.ceil(length / (STRIDE * (points - 1)) - ROUNDING)))
     fine = resample(line, count * (points - 1) + 1)
     return [fine[i * (points - 1) :][:points] for i in range(count)]
 

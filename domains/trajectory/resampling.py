@@ -18,12 +18,12 @@ def resampled(forecast: Forecast, dt: float, steps: int) -> Forecast:
     before the forecast does, and never after: nothing is extrapolated.
 
     Args:
-        forecast: with agents that are seen now.
+        forecast: at any steps.
         dt: seconds between the new steps; step f is (f + 1) * dt after now.
         steps: how many.
 
     Raises:
-        ValueError: for no steps, steps after the forecast's end, or an agent that is not seen now.
+        ValueError: for no steps, or steps after the forecast's end.
     """
     known = forecast.worlds.shape[2]
     if not dt > 0 or steps < 1:
@@ -35,12 +35,6 @@ def resampled(forecast: Forecast, dt: float, steps: int) -> Forecast:
         )
     if abs(dt - forecast.dt) * steps < ROUNDING:
         return replace(forecast, worlds=forecast.worlds[:, :, :steps])
-    unseen = forecast.agents[~forecast.scene.present[forecast.agents]]
-    for agent in unseen:
-        raise ValueError(
-            f"agent {forecast.scene.ids[agent]} is not seen now, where its path begins; "
-            f"leave it out of the forecast"
-        )
     now = forecast.scene.positions[forecast.agents, forecast.scene.now]
     begin = np.broadcast_to(now[None, :, None], (*forecast.worlds.shape[:2], 1, 2))
     knots = forecast.dt * np.arange(known + 1)

@@ -71,7 +71,12 @@ class Scene:
             )
 
     def _require_shapes(self) -> None:
-        agents, steps = self.valid.shape if self.valid.ndim == 2 else (-1, -1)
+        if self.valid.ndim != 2 or self.valid.dtype != np.bool_:
+            raise ValueError(
+                f"{self.name}: valid needs shape (A, T) and booleans, got {self.valid.shape} of "
+                f"{self.valid.dtype}"
+            )
+        agents, steps = self.valid.shape
         shapes = {
             "positions": (self.positions.shape, (agents, steps, 2)),
             "headings": (self.headings.shape, (agents, steps)),

@@ -4,6 +4,7 @@ A file holds one object: ``scene`` (see :func:`scene_object`) and, for a forecas
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +93,11 @@ def scene_object(scene: Scene) -> dict[str, Any]:
 
 def _read(path: Path) -> tuple[Scene, Forecast | None]:
     try:
-        held = json.loads(Path(path).read_text())
-        scene = _scene(held["scene"])
+        held = _object(json.loads(Path(path).read_text()), "the file")
+        scene = _scene(_object(held["scene"], "scene"))
         if "forecast" not in held:
             return scene, None
-        found = held["forecast"]
+        found = _object(held["forecast"], "forecast")
         goals = tuple((n, np.array(p, float), a) for n, p, a in found.get("goals", []))
         return scene, Forecast(
             scene,
@@ -110,23 +111,24 @@ def _read(path: Path) -> tuple[Scene, Forecast | None]:
         raise ValueError(f"cannot read {path} ({error}); check the path") from None
     except KeyError as error:
         raise ValueError(f"{path} lacks the entry {error}; see the format in its docs") from None
-    except (TypeError, IndexError, ValueError) as error:
+    except (TypeError, IndexError, OverflowError, ValueError) as error:
         raise ValueError(f"{path} is no scene file: {error}") from None
 
 
+def _object(held: Any, name: str) -> dict[str, Any]:
+    if not isinstance(held, dict):
+        raise ValueError(f"{name} needs to be an object, got {type(held).__name__}")
+    return held
+
+
 def _scene(held: dict[str, Any]) -> Scene:
-    tracks, steps, now = held["tracks"], int(held["steps"]), int(held["now"])
+    tracks = [_object(track, "a track") for track in held["tracks"]]
+    steps, now = int(held["steps"]), int(held["now"])
     shape = (len(tracks), steps)
     positions, headings, valid = np.zeros((*shape, 2)), np.zeros(shape), np.zeros(shape, bool)
     turned = True
     for a, track in enumerate(tracks):
-        seen = set()
-        for step, x, y, *heading in track["steps"]:
-            if step in seen or not 0 <= step < steps:
-                raise ValueError(
-                    f"track {track['id']} has step {step} twice or outside 0..{steps - 1}"
-                )
-            seen.add(step)
+        for step, x, y, *heading in _rows(track, steps):
             positions[a, step], valid[a, step] = (x, y), True
             headings[a, step] = heading[0] if heading else 0.0
             turned = turned and bool(heading)
@@ -140,9 +142,24 @@ def _scene(held: dict[str, Any]) -> Scene:
         valid=valid,
         now=now,
         dt=float(held["dt"]),
-        road=None if held.get("map") is None else _map(held["map"]),
+        road=None if held.get("map") is None else _map(_object(held["map"], "map")),
         scored=np.array(scored) if any("scored" in track for track in tracks) else None,
     )
+
+
+def _rows(track: dict[str, Any], steps: int) -> Iterator[list[Any]]:
+    seen = set()
+    for row in track["steps"]:
+        if not isinstance(row, list) or len(row) not in (3, 4):
+            raise ValueError(
+                f"track {track['id']} needs rows of step, x, y and perhaps heading, got {row}"
+            )
+        if row[0] in seen or not 0 <= row[0] < steps:
+            raise ValueError(
+                f"track {track['id']} has step {row[0]} twice or outside 0..{steps - 1}"
+            )
+        seen.add(row[0])
+        yield row
 
 
 def _map_object(road: RoadMap) -> dict[str, Any]:
@@ -163,7 +180,8 @@ def _map_object(road: RoadMap) -> dict[str, Any]:
 
 def _map(held: dict[str, Any]) -> RoadMap:
     lines = {name: tuple(np.array(x, float) for x in held.get(name, [])) for name in MAP_PARTS}
-    return RoadMap(lanes=tuple(_lane(lane) for lane in held.get("lanes", [])), **lines)
+    lanes = [_lane(_object(lane, "a lane")) for lane in held.get("lanes", [])]
+    return RoadMap(lanes=tuple(lanes), **lines)
 
 
 def _lane(held: dict[str, Any]) -> Lane:

@@ -1,4 +1,4 @@
-"""Where scenes come from: the built-in generator, or files of any format that can be read."""
+"""Where scenes come from: simulators, or files of any format that can be read."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +11,7 @@ from domains.trajectory.scene import Scene
 from domains.trajectory.scene_file import read_scene
 
 BUILT_IN = ("mixed", "highway", "crossing", "plaza")
+HIGHWAY_ENV = "highway-env:"  # and the id of an environment
 
 
 def open_scenes(
@@ -22,6 +23,7 @@ def open_scenes(
     source                               scenes
     ===================================  =======================================================
     ``mixed``, ``highway``, ...          ``count`` of the built-in generator
+    ``highway-env:merge-v0``, ...        ``count`` of an environment of highway-env
     ``x.json``                           one of this project's own files
     ``x.xml``                            one of CommonRoad
     ``x.parquet``, or a folder of them   Argoverse 2 motion forecasting, at most ``count``
@@ -31,15 +33,17 @@ def open_scenes(
 
     Args:
         source: see above.
-        count: how many; 0 = all that there are.
-        seed: of the generator.
+        count: how many; 0 = all that there are, or 8 where scenes are made.
+        seed: of the scenes that are made.
         window: of the model that they are for: sets the length of generated scenes, and the steps
             of recordings whose own do not fit.
 
     Raises:
-        ValueError: for a source that is none of these, or cannot be read.
+        ValueError: for a source that is none of these, or cannot be read, or a negative count.
     """
-    if source in BUILT_IN:
+    if count < 0:
+        raise ValueError(f"count is 0 (all) or more scenes, got {count}")
+    if is_made(source):
         return list(generated(source, count or 8, seed, window or Window()))
     path, _, fold = source.partition(":")
     if fold:
@@ -54,12 +58,27 @@ def _fitted(scene: Scene, window: Window) -> Scene:
     return scene if fits(scene, window) else stepped(scene, window.dt)
 
 
-def generated(kind: str, count: int, seed: int, window: Window) -> Iterator[Scene]:
-    """Yield scenes of the built-in generator that fit a window."""
-    from domains.trajectory.generator import scenes
+def is_made(source: str) -> bool:
+    """Return whether scenes of a source are made, as many as one likes, and not read."""
+    return source in BUILT_IN or source.startswith(HIGHWAY_ENV)
 
-    steps = window.history + window.future
-    return scenes(kind, count, seed, steps=steps, dt=window.dt, now=window.history - 1)
+
+def generated(source: str, count: int, seed: int, window: Window) -> Iterator[Scene]:
+    """Return scenes that are made and fit a window; those of highway-env have seeds in a row.
+
+    Raises:
+        ValueError: for a negative seed, and as the generator and the reader of highway-env do.
+    """
+    from domains.trajectory.generator import scenes
+    from domains.trajectory.readers.highway_env import record_highway
+
+    if seed < 0:
+        raise ValueError(f"a seed is an integer of 0 or more, got {seed}; take another")
+    steps, dt, now = window.history + window.future, window.dt, window.history - 1
+    if source in BUILT_IN:
+        return scenes(source, count, seed, steps, dt, now)
+    env = source.removeprefix(HIGHWAY_ENV)
+    return (record_highway(env, seed + i, steps, dt, now) for i in range(count))
 
 
 def thinned(scenes: list[Scene], count: int) -> list[Scene]:
@@ -72,7 +91,8 @@ def thinned(scenes: list[Scene], count: int) -> list[Scene]:
 def _read(path: Path, count: int) -> list[Scene]:
     if not path.exists():
         raise ValueError(
-            f"there is no {path}; give a file or folder of scenes, or one of {', '.join(BUILT_IN)}"
+            f"there is no {path}; give a file or folder of scenes, {HIGHWAY_ENV}ENV_ID, or one of "
+            f"{', '.join(BUILT_IN)}"
         )
     if path.is_dir():
         files = sorted(path.rglob("scenario_*.parquet"))

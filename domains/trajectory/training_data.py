@@ -1,4 +1,4 @@
-"""Scenes to train on: the built-in generator, a fold of ETH/UCY, or files."""
+"""Scenes to train on: made ones, a fold of ETH/UCY, or files."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from domains.trajectory.batch import Window
 from domains.trajectory.scene import Scene
-from domains.trajectory.sources import BUILT_IN, generated, open_scenes
+from domains.trajectory.sources import generated, is_made, open_scenes
 
 HELD_OUT = 1_000_003  # added to the seed of generated scenes that are kept for testing
 
@@ -17,8 +17,9 @@ class Scenes:
     """What to train on."""
 
     source: str = "mixed"
-    """A kind of the built-in generator (mixed, highway, crossing, plaza), ``FOLDER:FOLD`` for the
-    training part of a fold of ETH/UCY, or files as of the other commands."""
+    """A kind of the built-in generator (mixed, highway, crossing, plaza), ``highway-env:ENV_ID``,
+    ``FOLDER:FOLD`` for the training part of a fold of ETH/UCY, or files as of the other commands.
+    """
     count: int = 4_000
     """Generated scenes."""
     held_out: int = 200
@@ -32,7 +33,7 @@ class Scenes:
         Raises:
             ValueError: for a source that cannot be read or has too few scenes.
         """
-        if self.source in BUILT_IN:
+        if is_made(self.source):
             return self._generated(self.count, self.seed, window), self._generated(
                 self.held_out, self.seed + HELD_OUT, window
             )

@@ -63,15 +63,3 @@ def test_a_body_turns_the_short_way():
     found = forecast(scene, worlds=1)
     middle = playback.motion(found, 0, np.array([-0.25])).headings[0, 0]
     assert np.cos(middle) == pytest.approx(-1)
-
-
-def test_an_agent_who_is_predicted_but_not_seen_now_begins_at_its_first_step():
-    scene = street()
-    valid = scene.valid.copy()
-    valid[2, scene.now] = False
-    found = replace(forecast(scene, agents=[0, 2]), scene=replace(scene, valid=valid))
-    lines = playback.spread(found, np.array([0.0, DT / 2, DT, 2 * DT]))
-    np.testing.assert_allclose(lines[:, 1, 2:], found.worlds[:, 1, :2])
-    assert np.isnan(lines[:, 1, :2]).all() and np.isfinite(lines[:, 0]).all()
-    seen = np.isfinite(playback.motion(found, 0, np.array([0.0, DT / 2, DT])).headings[2])
-    assert seen.tolist() == [False, False, True]

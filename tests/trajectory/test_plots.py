@@ -226,13 +226,6 @@ def test_the_scale_bar_has_its_length_and_is_round():
     assert length <= np.ptp(axes.get_xlim()) / 6 < 2.5 * length
 
 
-def broken(change):
-    found = forecast(street())
-    worlds = found.worlds.copy()
-    worlds[0, 0, 0, 0] = np.nan
-    return replace(found, **{"worlds": worlds} if change is None else change)
-
-
 def empty():
     scene = street()
     return Forecast(scene, np.zeros(0, int), np.zeros((1, 0, 3, 2)), 0.4, np.ones(1))
@@ -243,9 +236,6 @@ def empty():
     [
         (lambda: {}, "no forecast to draw"),
         (lambda: {"a": empty()}, r"a: a forecast of shape \(1, 0, 3, 2\) has nothing to draw"),
-        (lambda: {"a": broken(None)}, "a: a world or goal has a coordinate that is no number"),
-        (lambda: {"a": broken({"goals": (("g", np.full(2, np.nan), 0),)})}, "that is no number"),
-        (lambda: {"a": broken({"goals": (("g", np.zeros(2), 6),)})}, "'g' is of agent 6, but"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence(wrong, said):

@@ -78,6 +78,3 @@ def test_what_cannot_be_resampled_is_refused() -> None:
     for dt, steps in ((0.0, 3), (0.1, 0), (float("nan"), 3)):
         with pytest.raises(ValueError, match="needs dt > 0 and steps >= 1"):
             resampled(forecast(), dt, steps)
-    hidden = Forecast(scene(), np.array([0, 2]), cubic(np.ones(3)), 0.4, np.array([0.5, 0.5]))
-    with pytest.raises(ValueError, match="agent a2 is not seen now, where its path begins"):
-        resampled(hidden, 0.1, 12)

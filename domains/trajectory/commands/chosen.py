@@ -21,13 +21,13 @@ class Chosen:
     """Which scenes, and which predictor."""
 
     source: str = "mixed"
-    """A kind of the built-in generator (mixed, highway, crossing, plaza), or a file: a scene or
-    forecast as .json, CommonRoad as .xml, Argoverse 2 as .parquet or a folder of them, ETH/UCY
-    pedestrians as .txt."""
+    """A kind of the built-in generator (mixed, highway, crossing, plaza), an environment of
+    highway-env as highway-env:merge-v0, or a file: a scene or forecast as .json, CommonRoad as
+    .xml, Argoverse 2 as .parquet or a folder of them, ETH/UCY pedestrians as .txt."""
     count: int = 4
     """At most so many scenes; 0 = all of the files."""
     scene_seed: int = 1
-    """Of generated scenes."""
+    """Of scenes that are made."""
     model: Path = SHIPPED
     """Folder of a predictor; the shipped one is trained on the built-in generator."""
 

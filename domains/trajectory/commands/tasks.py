@@ -11,7 +11,7 @@ from domains.trajectory.commands.chosen import Chosen
 from domains.trajectory.contest import Outcome, contest, contestants, table, tuned
 from domains.trajectory.guiding import Method
 from domains.trajectory.predict import Sampling, require_start
-from domains.trajectory.sources import BUILT_IN, open_scenes
+from domains.trajectory.sources import is_made, open_scenes
 from domains.trajectory.tasks import Task
 from guided.results import require_writable, versions, write_json
 
@@ -59,7 +59,7 @@ class Tasks:
             how, strengths = replace(how, samples=4, steps=3), strengths[:2]
         require_start(predictor, how)
         source, count = self.scenes.source, self.scenes.count
-        if source in BUILT_IN:
+        if is_made(source):
             other = open_scenes(
                 source, max(2, count // 2), self.scenes.scene_seed + OTHER, predictor.config.window
             )

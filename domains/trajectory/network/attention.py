@@ -10,7 +10,7 @@ computed once a scene (:meth:`RelationAttention.relate`) and serve all samples a
 never are added to those of the senders: both products are taken apart, so that one copy serves S
 samples.
 
-Dense with masks: no scatter, no compiled extension. A receiver without a sender gets zero.
+Dense with masks: no scatter, no compiled extension. A receiver without a sender gets the output's bias.
 
 Source: Zhou et al. 2023, Query-centric trajectory prediction, equation 3.
 """
@@ -63,9 +63,10 @@ class RelationAttention(nn.Module):
         """
         k, v = self._split(self.relation(embedding))  # (B, A, N, heads, c)
         mask = torch.zeros_like(counts, dtype=k.dtype).masked_fill(~counts, -torch.inf)
-        some = counts.any(-1)[:, :, None, None, None]
-        mask = mask[:, :, None, None, :].where(some, 0.0)  # a softmax over nothing would be NaN
-        return Related(k.permute(0, 1, 3, 4, 2), v.permute(0, 1, 3, 2, 4), mask, some.to(k))
+        some = counts.any(-1, keepdim=True)  # (B, A, 1)
+        mask = mask.where(some, 0.0)[:, :, None, None, :]  # a softmax over nothing would be NaN
+        keys, values = k.permute(0, 1, 3, 4, 2), v.permute(0, 1, 3, 2, 4)
+        return Related(keys, values, mask, some[:, :, None, None].to(k))
 
     def fixed(self, related: Related, senders: Tensor) -> Related:
         """Fold senders (B, N, width) or (B, A, N, width) that all samples share into the relations.

@@ -39,10 +39,15 @@ class Encoder(nn.Module):
         layers: how many.
         history: H, steps of history.
         points: L, points of a piece of map.
+        maps: whether maps are looked at; a scene without one then still differs from one with an
+            encoder that never does.
     """
 
-    def __init__(self, width: int, heads: int, layers: int, history: int, points: int) -> None:
+    def __init__(
+        self, width: int, heads: int, layers: int, history: int, points: int, maps: bool = True
+    ) -> None:
         super().__init__()
+        self.maps = maps
         self.motion = nn.Sequential(
             nn.Linear(5 * history + 1, width), nn.SiLU(), nn.Linear(width, width)
         )
@@ -66,7 +71,8 @@ class Encoder(nn.Module):
         sees = self._sees(inputs, now)
         others = self.embed["agents"](others)
         for layer in self.layers:
-            x = layer(x, (past, seen, steps), (pieces, near, shapes), (others, sees))
+            road = (pieces, near, shapes) if self.maps else None
+            x = layer(x, (past, seen, steps), road, (others, sees))
         return Encoding(x, others, sees)
 
     def _motion(self, inputs: Inputs, now: Poses) -> Tensor:
@@ -128,15 +134,15 @@ class EncoderLayer(nn.Module):
         self,
         x: Tensor,
         past: tuple[Tensor, Tensor, Tensor],
-        pieces: tuple[Tensor, Tensor, Tensor],
+        pieces: tuple[Tensor, Tensor, Tensor] | None,
         others: tuple[Tensor, Tensor],
     ) -> Tensor:
         """Return the agents (B, A, width), each triple being relations, a mask and contents."""
         x = x[:, None]  # one sample
-        for attention, (related, counts, contents) in ((self.past, past), (self.map, pieces)):
-            if related.shape[2]:
-                fixed = attention.fixed(attention.relate(related, counts), contents)
-                x = x + attention(x, fixed)
+        for attention, seen in ((self.past, past), (self.map, pieces)):
+            if seen is not None:
+                related, counts, contents = seen
+                x = x + attention(x, attention.fixed(attention.relate(related, counts), contents))
         x = x + self.agents(x, self.agents.relate(*others), x)
         return (x + self.feed(x))[:, 0]
 
