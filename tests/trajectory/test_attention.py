@@ -105,11 +105,11 @@ def test_nothing_of_who_does_not_count_is_seen(attention, counts):
     assert torch.equal(attention(x, folded), attention(x, plain))
 
 
-def test_who_sees_nobody_gets_nothing(attention):
+def test_who_sees_nobody_gets_the_bias_alone(attention):
     x, embedding = draw(B, S, A, WIDTH), draw(B, A, N, WIDTH)
     counts = torch.zeros(B, A, N, dtype=torch.bool)
     found = attention(x, attention.relate(embedding, counts), draw(B, S, N, WIDTH))
-    assert torch.equal(found, torch.zeros_like(x))
+    assert torch.equal(found, attention.out.bias.expand_as(x))
     nobody = attention(x, attention.relate(embedding[:, :, :0], counts[:, :, :0]), x[:, :, :0])
     torch.testing.assert_close(nobody, found)
 

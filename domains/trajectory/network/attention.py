@@ -10,7 +10,8 @@ computed once a scene (:meth:`RelationAttention.relate`) and serve all samples a
 never are added to those of the senders: both products are taken apart, so that one copy serves S
 samples.
 
-Dense with masks: no scatter, no compiled extension. A receiver without a sender gets the output's bias.
+Dense with masks: no scatter, no compiled extension. A receiver without a sender gets the bias of
+the output alone.
 
 Source: Zhou et al. 2023, Query-centric trajectory prediction, equation 3.
 """
