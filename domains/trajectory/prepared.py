@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domains.trajectory.batch import Case, Inputs, case, collate
-from domains.trajectory.frames import to_scene
+from domains.trajectory.decoding import Decoder
 from domains.trajectory.model import Predictor
 from domains.trajectory.network.encoder import Encoding
 from domains.trajectory.network.joint import Context
@@ -57,6 +57,7 @@ class Prepared:
         mean: of the diffusion's coordinates, (B, A, k).
         std: of the diffusion's coordinates, (B, A, k).
         denoiser: with the scenes' context.
+        decoder: to positions.
     """
 
     predictor: Predictor
@@ -68,20 +69,11 @@ class Prepared:
     mean: Tensor
     std: Tensor
     denoiser: BoundDenoiser
+    decoder: Decoder
 
     def decode(self, u: Tensor) -> Tensor:
         """Return positions (B S, A, F, 2), metres from each scene's origin, of u (B S, A, k)."""
-        each = len(u) // len(self.scenes)
-        mean, std, here, heading = (
-            part.repeat_interleave(each, dim=0)
-            for part in (
-                self.mean,
-                self.std,
-                self.inputs.positions[:, :, -1],
-                self.inputs.headings[:, :, -1],
-            )
-        )
-        return to_scene(self.predictor.latents.decode(mean + std * u), here, heading)
+        return self.decoder(u)
 
     def references(self) -> Tensor:
         """Return the marginal modes in the diffusion's coordinates, (B, M, A, k)."""
@@ -115,7 +107,10 @@ def prepare(predictor: Predictor, scenes: Sequence[Scene]) -> Prepared:
     mean, std = predictor.coordinates(modes)
     net: Any = predictor.joint.net
     denoiser = BoundDenoiser(predictor.joint, net.context(encoding, modes, mean, std))
-    return Prepared(predictor, tuple(scenes), cases, inputs, encoding, modes, mean, std, denoiser)
+    here, heading = inputs.positions[:, :, -1], inputs.headings[:, :, -1]
+    decoder = Decoder.of(predictor.latents, mean, std, here, heading)
+    found = (cases, inputs, encoding, modes, mean, std, denoiser, decoder)
+    return Prepared(predictor, tuple(scenes), *found)
 
 
 def split(prepared: Prepared, positions: Tensor) -> Iterator[NDArray[np.float64]]:
