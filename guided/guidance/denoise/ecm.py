@@ -77,4 +77,4 @@ class ECM(MPGD):
     def move(self, slope: Tensor) -> Tensor:
         """Return what to take off the clean estimate for a gradient (B, ...), both in u."""
         spread = self.spread.to(slope) if isinstance(self.spread, Tensor) else self.spread
-        return clipped(self.scale * slope / spread, self.clip) / spread
+        return clipped(self.scale / spread * slope, self.clip) / spread
