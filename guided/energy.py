@@ -28,6 +28,13 @@ class Energy(ABC):
     def __call__(self, x0: Any, cond: Any = None) -> Tensor:
         """Return the energy of every sample, shape (B,)."""
 
+    def slope(self, x0: Tensor, cond: Any = None) -> Tensor:
+        """Return the gradient of every sample's energy, (B, ...).
+
+        Autograd finds it; an energy that knows its gradient in a cheaper way has its own.
+        """
+        return gradient(lambda y: self(y, cond), x0)[1]
+
 
 class FunctionEnergy(Energy):
     """Any torch function of x0 as an energy.

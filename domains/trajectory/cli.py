@@ -45,6 +45,7 @@ def commands() -> dict[str, Callable[..., Any]]:
     from domains.trajectory.commands.guide import Guide
     from domains.trajectory.commands.plot import Plot
     from domains.trajectory.commands.predict import Predict
+    from domains.trajectory.commands.risk import Risk
     from domains.trajectory.commands.tasks import Tasks
     from domains.trajectory.commands.train import Train
 
@@ -55,6 +56,7 @@ def commands() -> dict[str, Callable[..., Any]]:
         "guide": Guide,
         "evaluate": Evaluate,
         "tasks": Tasks,
+        "risk": Risk,
         "plot": Plot,
         "animate": Animate,
         "export": Export,

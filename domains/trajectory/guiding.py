@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from domains.trajectory.costs.cost import Cost
+from domains.trajectory.costs.quadratic import misfit_of
 from domains.trajectory.prepared import Prepared
+from domains.trajectory.squares import Squares
 from guided.denoiser import Denoiser, DenoiserWrapper
 from guided.energy import Energy, WeightedSum
 from guided.guidance import ECM, ECMR, MPGD, Between, NextNoiseMean, ScoreFunction
@@ -66,7 +68,7 @@ class Guidance:
         plain = prepared.denoiser
         if self.method == "none" or self.strength == 0:
             return DDIM(plain)
-        energy = Futures(prepared, energies)
+        energy = energy_of(prepared, energies)
         if self.method == "next-noise-mean":
             return NextNoiseMean(DDIM(plain), energy, self.strength / response(prepared))
         return DDIM(self._denoiser(prepared, energy, times))
@@ -89,6 +91,21 @@ class Guidance:
             return guided
         low = plain.schedule.levels(times)[-2].noise_to_signal
         return Between(guided, low=low)
+
+
+def energy_of(prepared: Prepared, energies: Sequence[Energy]) -> Energy:
+    """Return the energy of x in the diffusion's coordinates, the fastest one that is the same.
+
+    Args:
+        prepared: B scenes.
+        energies: one for each scene, of positions (R, A, F, 2) of its own agents.
+
+    Raises:
+        ValueError: for another number of energies than scenes.
+    """
+    whole = Futures(prepared, energies)
+    misfits = [misfit for energy in energies if (misfit := misfit_of(energy)) is not None]
+    return Squares(prepared, misfits, whole.parts) if len(misfits) == len(energies) else whole
 
 
 class Futures(Energy):

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domains.trajectory.batch import Case, Inputs, case, collate
-from domains.trajectory.frames import to_scene
+from domains.trajectory.batch import Case, Inputs, case, collate, padded
+from domains.trajectory.decoding import Decoder
 from domains.trajectory.model import Predictor
 from domains.trajectory.network.encoder import Encoding
 from domains.trajectory.network.joint import Context
@@ -57,6 +57,7 @@ class Prepared:
         mean: of the diffusion's coordinates, (B, A, k).
         std: of the diffusion's coordinates, (B, A, k).
         denoiser: with the scenes' context.
+        decoder: to positions.
     """
 
     predictor: Predictor
@@ -68,34 +69,14 @@ class Prepared:
     mean: Tensor
     std: Tensor
     denoiser: BoundDenoiser
+    decoder: Decoder
 
     def decode(self, u: Tensor) -> Tensor:
         """Return positions (B S, A, F, 2), metres from each scene's origin, of u (B S, A, k).
 
         What is static stays where it is.
         """
-        each = len(u) // len(self.scenes)
-        mean, std, here, heading, moves = (
-            part.repeat_interleave(each, dim=0)
-            for part in (
-                self.mean,
-                self.std,
-                self.inputs.positions[:, :, -1],
-                self.inputs.headings[:, :, -1],
-                self.moves.to(u),
-            )
-        )
-        local = self.predictor.latents.decode(mean + std * u) * moves[..., None, None]
-        return to_scene(local, here, heading)
-
-    @property
-    def moves(self) -> Tensor:
-        """Return whose kind is not static, (B, A)."""
-        found = torch.zeros_like(self.inputs.agents)
-        for row, scene, one in zip(found, self.scenes, self.cases, strict=True):
-            for n, a in enumerate(one.agents):
-                row[n] = scene.kinds[a] != "static"
-        return found
+        return self.decoder(u)
 
     def references(self) -> Tensor:
         """Return the marginal modes in the diffusion's coordinates, (B, M, A, k)."""
@@ -141,7 +122,15 @@ def prepare(predictor: Predictor, scenes: Sequence[Scene]) -> Prepared:
     mean, std = predictor.coordinates(modes)
     net: Any = predictor.joint.net
     denoiser = BoundDenoiser(predictor.joint, net.context(encoding, modes, mean, std))
-    return Prepared(predictor, tuple(scenes), cases, inputs, encoding, modes, mean, std, denoiser)
+    here, heading = inputs.positions[:, :, -1], inputs.headings[:, :, -1]
+    moves = padded([_moves(scene, one) for scene, one in zip(scenes, cases, strict=True)])
+    decoder = Decoder.of(predictor.latents, mean, std, here, heading, moves)
+    found = (cases, inputs, encoding, modes, mean, std, denoiser, decoder)
+    return Prepared(predictor, tuple(scenes), *found)
+
+
+def _moves(scene: Scene, one: Case) -> NDArray[np.bool_]:
+    return np.array([scene.kinds[a] != "static" for a in one.agents])
 
 
 def split(prepared: Prepared, positions: Tensor) -> Iterator[NDArray[np.float64]]:

@@ -15,9 +15,9 @@ from domains.rl.bench.items import Items, PlainCritic, PlainEnergy, collated, in
 from domains.rl.bench.learning import critic_columns, energy_columns
 from domains.rl.bench.naive import PlainPolicy
 from domains.rl.bench.problem import STATES, made_up, made_up_support, untrained
-from domains.rl.bench.turns import table, turns
 from guided import Rng
 from guided.bench import cli
+from guided.bench.turns import table, turns
 from guided.guidance.denoise.cep import cep_loss
 from guided.train import TrainConfig, train
 from tests.commands import refused

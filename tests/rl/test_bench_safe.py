@@ -12,11 +12,11 @@ import torch
 from domains.rl.bench.original import OriginalActing, OriginalActor, UnhoistedActing, betas
 from domains.rl.bench.safe_command import Safe
 from domains.rl.bench.safe_problem import LARGE, acting_policy, risky, untrained
-from domains.rl.bench.turns import table
 from domains.rl.model import ModelConfig
 from domains.rl.safe.train import SafeRun, SafeTraining
 from guided import Rng
 from guided.bench import cli
+from guided.bench.turns import table
 from guided.train import TrainConfig, train
 
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"

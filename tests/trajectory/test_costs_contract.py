@@ -24,6 +24,7 @@ LINES = {
     "jerk <= 1": "jerk <= 0.1",
     "brake by 1.5": "brake by 0",
     "apart 4.5": "apart 3.5",
+    "risk <= 0.05 within 3": "risk <= 0.3 within 2",
     "near (110, 205)": "",
     "near agent ego": "",
     "away from (104, 203) by 4": "away from (104, 203) by 1",

@@ -31,6 +31,7 @@ READ = [
     ("all: apart 2", "all", at.Apart(2)),
     ("agents 1 and 4: apart 3", ("1", "4"), at.Apart(3)),
     ('agents 1, "big \\"bus\\"": apart 3', ("1", 'big "bus"'), at.Apart(3)),
+    ("agent 2: risk <= 0.05 within 2 m", ("2",), at.Risk(0.05, 2)),
     ("agent 2: near agent 4", ("2",), at.Near("4")),
     ("agent 2: near (3, 4) from 1 s", ("2",), at.Near((3, 4), start=1)),
     ("agent 2: away from (3, 4) by 5", ("2",), at.Away((3, 4), 5)),
@@ -87,7 +88,7 @@ def drawn_value(kind, rng):
         return str(rng.choice(NAMES))
 
     return {
-        "time": number, "length": number, "speed": number, "acceleration": number,
+        "number": number, "time": number, "length": number, "speed": number, "acceleration": number,
         "jerk": number, "ahead": number, "left": number, "name": name, "agent": name,
         "point": lambda: (number(), number()),
         "ends": lambda: tuple((number(), number()) for _ in range(2)),

@@ -7,8 +7,8 @@ import numpy as np
 
 from domains.rl.bench.naive import PlainPolicy, Saving
 from domains.rl.bench.problem import STATES
-from domains.rl.bench.turns import turns
 from domains.rl.policy import DiffusionPolicy
+from guided.bench.turns import turns
 
 LEAST = {1: 3.0, 10: 2.0}  # by batch, how many times faster than the plain way it should be
 PLAIN, ALL, OURS = "plain", "all four", "DiffusionPolicy.act"

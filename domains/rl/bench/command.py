@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 from domains.rl.bench.acting import acting
 from domains.rl.bench.learning import critic_learning, energy_learning
 from domains.rl.bench.problem import CALLS, made_up, made_up_support, untrained
-from domains.rl.bench.report import report, require_counts
 from domains.rl.bench.support import drawing
+from guided.bench.cases import report, require_counts
 
 STEPS = 10  # of training, that are timed at once
 

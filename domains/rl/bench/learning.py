@@ -19,9 +19,9 @@ from domains.rl.bench.items import (
     indexed,
     plain_steps,
 )
-from domains.rl.bench.turns import turns
 from domains.rl.critics.targets import targets
 from domains.rl.train import Run, critic_batch
+from guided.bench.turns import turns
 from guided.guidance.denoise.cep import cep_loss
 from guided.rng import Rng
 from guided.train import TrainConfig, train

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from domains.rl.bench.report import report, require_counts
 from domains.rl.bench.safe_items import critic_update, iteration, safe_action, weighing
 from domains.rl.bench.safe_problem import LARGE, acting_policy, risky, untrained
 from domains.rl.model import ModelConfig
+from guided.bench.cases import report, require_counts
 
 STEPS = 10  # of training, that are timed at once
 STATES = {"car": 60, "point robot": 11}

@@ -15,9 +15,9 @@ import torch
 from domains.rl.bench.interleaved import Interleaved
 from domains.rl.bench.original import OriginalActing, UnhoistedActing
 from domains.rl.bench.separate import SeparateCritics, SeparateOptimisers
-from domains.rl.bench.turns import turns
 from domains.rl.policy import DiffusionPolicy
 from domains.rl.safe.train import SafeRun
+from guided.bench.turns import turns
 from guided.rng import Rng
 
 OURS = "ours"

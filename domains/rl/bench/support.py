@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from domains.rl.bench.naive import PlainPolicy
-from domains.rl.bench.turns import turns
 from domains.rl.train import Run, support_actions
+from guided.bench.turns import turns
 from guided.rng import Rng
 
 GUIDED, PLAIN = "s and s' apart, guided at scale 0", "s and s' apart, plain"

@@ -4,6 +4,7 @@ A cost reads futures (R, A, F, 2) about the origin of its :class:`Setting`, in w
 :func:`parse` reads constraints from text and :func:`compile` makes one energy of them.
 """
 
+from domains.trajectory.costs.chance import Risk
 from domains.trajectory.costs.cost import ALWAYS, Cost, Span
 from domains.trajectory.costs.edits import edited, parse_edit
 from domains.trajectory.costs.goal import GoalDisc, GoalPoint, GoalPolygon, Waypoint
@@ -41,6 +42,7 @@ __all__ = [
     "Plan",
     "Repulsion",
     "Residual",
+    "Risk",
     "Route",
     "Setting",
     "Span",

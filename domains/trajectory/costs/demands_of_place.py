@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from domains.trajectory.costs import road, spacing
+from domains.trajectory.costs import chance, road, spacing
 from domains.trajectory.costs.cost import Cost
 from domains.trajectory.costs.demands import LASTING, Demand, Lasting
 from domains.trajectory.costs.setting import Setting
@@ -20,6 +20,19 @@ class Apart(Lasting):
     def cost(self, setting: Setting, agents: Sequence[int]) -> Cost:
         """Return the squared hinge of every pair."""
         return spacing.Apart(setting, agents, self.gap, self.span)
+
+
+@dataclass(frozen=True)
+class Risk(Lasting):
+    """Bound the probability of contact at every step; who is where gets less certain with time."""
+
+    form = "risk <= {limit:number} within {radius:length}" + LASTING
+    limit: float
+    radius: float
+
+    def cost(self, setting: Setting, agents: Sequence[int]) -> Cost:
+        """Return the squared hinge of every pair, with a gap that grows."""
+        return chance.Risk(setting, agents, self.limit, self.radius, self.span)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,26 @@ from torch import Tensor
 
 from domains.trajectory.costs.cost import Cost, at_least
 from domains.trajectory.costs.motion import length, positions_at, track
+from domains.trajectory.costs.quadratic import Quadratic
 from domains.trajectory.costs.segments import polygons
 from domains.trajectory.costs.setting import Setting
 
 
-class GoalPoint(Cost):
+class _AtPoint(Cost):
+    """What costs share that look at where agents are at a time."""
+
+    def __init__(
+        self, setting: Setting, agents: Sequence[int], point: ArrayLike, time: float | None = None
+    ) -> None:
+        super().__init__(setting, agents)
+        self.point, self.time = setting.local(point), setting.moment(time)
+
+    def gaps(self, p: Tensor) -> Tensor:
+        """Return the vectors (R, N, 2) from the point to the agents."""
+        return positions_at(self.of(p), self.setting, self.time) - self.point.to(p)
+
+
+class GoalPoint(_AtPoint, Quadratic):
     r"""The squared distance to a point at a time, :math:`|p_a(t) - g|^2`, in square metres.
 
     Args:
@@ -29,20 +44,16 @@ class GoalPoint(Cost):
         ValueError: for a time outside the horizon.
     """
 
-    def __init__(
-        self, setting: Setting, agents: Sequence[int], point: ArrayLike, time: float | None = None
-    ) -> None:
-        super().__init__(setting, agents)
-        self.point, self.time = setting.local(point), setting.moment(time)
-
     def violations(self, p: Tensor) -> Tensor:
         """Return the distances (R, N, 1), metres."""
-        return length(positions_at(self.of(p), self.setting, self.time) - self.point.to(p))[
-            ..., None
-        ]
+        return length(self.gaps(p))[..., None]
+
+    def misfit(self, p: Tensor) -> Tensor:
+        """Return the gaps (R, 2 N), metres."""
+        return self.gaps(p).flatten(1)
 
 
-class GoalDisc(GoalPoint):
+class GoalDisc(_AtPoint):
     r"""The squared way to a disc at a time, :math:`\max(0, |p_a(t) - g| - r)^2`.
 
     Args:
@@ -69,7 +80,7 @@ class GoalDisc(GoalPoint):
 
     def violations(self, p: Tensor) -> Tensor:
         """Return the ways to the disc (R, N, 1), metres."""
-        return (super().violations(p) - self.radius).relu()
+        return (length(self.gaps(p))[..., None] - self.radius).relu()
 
 
 class GoalPolygon(Cost):

@@ -38,6 +38,7 @@ DEMANDS: tuple[type[Demand], ...] = (
     demands.Jerk,
     demands.Brake,
     demands_of_place.Apart,
+    demands_of_place.Risk,
     demands_of_place.Near,
     demands_of_place.Away,
     demands_of_place.Behind,

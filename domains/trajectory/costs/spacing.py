@@ -53,7 +53,12 @@ class Apart(Cost):
         self.of(p[:1])
         first, second = self.pairs.to(p.device).unbind(1)
         p = p[:, :, self.steps]
-        return (self.gap - length(p.index_select(1, first) - p.index_select(1, second))).relu()
+        found = length(p.index_select(1, first) - p.index_select(1, second))
+        return (self.distance(p) - found).relu()
+
+    def distance(self, p: Tensor) -> float | Tensor:
+        """Return the distance wanted, one or one for each step (S,)."""
+        return self.gap
 
     def residual(self, p: Tensor) -> Tensor:
         """Return for each constrained agent how much its nearest is too near, (R, N), metres."""

@@ -26,9 +26,9 @@ class Related(NamedTuple):
     """Keys and values of relations, ready for products, and who counts.
 
     Args:
-        keys: (B, A, heads, c, N).
+        keys: (B, A, heads, N, c).
         values: (B, A, heads, N, c).
-        mask: (B, A, 1, 1, N), 0 where the sender counts and -inf where not.
+        mask: (B, A, 1, N, 1), 0 where the sender counts and -inf where not.
         some: (B, A, 1, 1, 1), 1 where a receiver has a sender, else 0.
     """
 
@@ -64,10 +64,9 @@ class RelationAttention(nn.Module):
         """
         k, v = self._split(self.relation(embedding))  # (B, A, N, heads, c)
         mask = torch.zeros_like(counts, dtype=k.dtype).masked_fill(~counts, -torch.inf)
-        some = counts.any(-1, keepdim=True)  # (B, A, 1)
-        mask = mask.where(some, 0.0)[:, :, None, None, :]  # a softmax over nothing would be NaN
-        keys, values = k.permute(0, 1, 3, 4, 2), v.permute(0, 1, 3, 2, 4)
-        return Related(keys, values, mask, some[:, :, None, None].to(k))
+        some = counts.any(-1)[:, :, None, None, None]
+        mask = mask[:, :, None, :, None].where(some, 0.0)  # a softmax over nothing would be NaN
+        return Related(_of_heads(k), _of_heads(v), mask, some.to(k))
 
     def fixed(self, related: Related, senders: Tensor) -> Related:
         """Fold senders (B, N, width) or (B, A, N, width) that all samples share into the relations.
@@ -77,8 +76,8 @@ class RelationAttention(nn.Module):
         k, v = self._split(self.content(senders))
         if senders.ndim == 3:
             k, v = k[:, None], v[:, None]
-        keys = related.keys + k.permute(0, 1, 3, 4, 2)
-        return related._replace(keys=keys, values=related.values + v.permute(0, 1, 3, 2, 4))
+        keys, values = related.keys + _of_heads(k), related.values + _of_heads(v)
+        return related._replace(keys=keys, values=values)
 
     def forward(self, x: Tensor, related: Related, senders: Tensor | None = None) -> Tensor:
         """Return what receivers x (B, S, A, width) see, of their shape.
@@ -88,20 +87,23 @@ class RelationAttention(nn.Module):
             related: of :meth:`relate` or :meth:`fixed`.
             senders: (B, S, N, width), one set for each sample, or None if folded in.
         """
-        q = self.query(self.norm(x)).unflatten(-1, (self.heads, -1))  # (B, S, A, heads, c)
+        own = self.norm(x)
+        q = self.query(own).unflatten(-1, (self.heads, -1))  # (B, S, A, heads, c)
         q = q * q.shape[-1] ** -0.5
-        across = q.permute(0, 2, 3, 1, 4)  # (B, A, heads, S, c): samples share a relation
-        logits = across @ related.keys + related.mask
-        if senders is not None:
-            k, v = self._split(self.content(self.norm(senders)))  # (B, S, N, heads, c)
-            own = q.transpose(2, 3) @ k.permute(0, 1, 3, 4, 2)  # (B, S, heads, A, N)
-            logits = logits + own.permute(0, 3, 2, 1, 4)
-        weights = logits.softmax(-1) * related.some  # (B, A, heads, S, N)
-        seen = (weights @ related.values).permute(0, 3, 1, 2, 4)  # (B, S, A, heads, c)
-        if senders is not None:
-            each = weights.permute(0, 3, 2, 1, 4) @ v.transpose(2, 3)  # (B, S, heads, A, c)
-            seen = seen + each.transpose(2, 3)
-        return self.out(seen.flatten(-2))
+        # Samples share a relation, and come last: a softmax over a short last axis is slow.
+        logits = related.keys @ q.permute(0, 2, 3, 4, 1) + related.mask  # (B, A, heads, N, S)
+        if senders is None:
+            seen = self._weights(logits, related).mT @ related.values  # (B, A, heads, S, c)
+            return self.out(seen.permute(0, 3, 1, 2, 4).flatten(-2))
+        k, v = self._split(self.content(own if senders is x else self.norm(senders)))
+        each = q.transpose(2, 3) @ k.permute(0, 1, 3, 4, 2)  # (B, S, heads, A, N)
+        weights = self._weights(logits + each.permute(0, 3, 2, 4, 1), related)
+        seen = (weights.mT @ related.values).permute(0, 3, 1, 2, 4)  # (B, S, A, heads, c)
+        each = weights.permute(0, 4, 2, 1, 3) @ v.transpose(2, 3)  # (B, S, heads, A, c)
+        return self.out((seen + each.transpose(2, 3)).flatten(-2))
+
+    def _weights(self, logits: Tensor, related: Related) -> Tensor:
+        return logits.softmax(-2) * related.some
 
     def _split(self, both: Tensor) -> tuple[Tensor, Tensor]:
         return both.unflatten(-1, (2, self.heads, -1)).unbind(-3)
@@ -119,3 +121,8 @@ class Feed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the change of x (..., width)."""
         return self.layers(x)
+
+
+def _of_heads(part: Tensor) -> Tensor:
+    """Return (B, A, N, heads, c) as (B, A, heads, N, c), in one piece."""
+    return part.transpose(2, 3).contiguous()

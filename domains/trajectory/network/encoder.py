@@ -1,6 +1,5 @@
 """What a scene says about each agent: one vector, from its motion, the map and the others."""
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -153,10 +152,3 @@ def _column(poses: Poses) -> Poses:
 
 def _row(poses: Poses) -> Poses:
     return Poses(poses.positions[:, None], poses.headings[:, None])
-
-
-def fourier_time(time: Tensor, width: int) -> Tensor:
-    """Return waves of time (n,) in [0, 1], (n, width)."""
-    frequency = torch.exp(torch.linspace(0.0, math.log(100.0), width // 2)).to(time)
-    angle = time[:, None] * frequency * math.pi / 2
-    return torch.cat([angle.cos(), angle.sin()], dim=-1)

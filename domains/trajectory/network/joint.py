@@ -4,13 +4,14 @@ All that does not depend on them, relations, what the scene says, the marginal m
 :class:`Context` that is computed once a scene and serves every sample and every step.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from domains.trajectory.network.attention import Feed, Related, RelationAttention
-from domains.trajectory.network.encoder import Encoding, fourier_time
+from domains.trajectory.network.encoder import Encoding
 from domains.trajectory.network.modes import Modes
 
 
@@ -38,12 +39,16 @@ class JointNet(nn.Module):
         dim: k.
     """
 
+    frequencies: Tensor
+
     def __init__(self, width: int, heads: int, layers: int, dim: int) -> None:
         super().__init__()
         self.width, self.dim = width, dim
         self.noisy = nn.Linear(dim, width)
         self.own = nn.Linear(width, width)
         self.prior = nn.Sequential(nn.Linear(2 * dim, width), nn.SiLU(), nn.Linear(width, width))
+        frequencies = torch.logspace(0.0, 2.0, width // 2) * math.pi / 2
+        self.register_buffer("frequencies", frequencies, persistent=False)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.mode = nn.Sequential(nn.Linear(3 * dim + 1, width), nn.SiLU(), nn.Linear(width, width))
         self.layers = nn.ModuleList(JointLayer(width, heads) for _ in range(layers))
@@ -83,7 +88,9 @@ class JointNet(nn.Module):
                 f"a context of {scenes} scenes with {agents} agents needs x of ({scenes} S, "
                 f"{agents}, {self.dim}), got {tuple(x.shape)}"
             )
-        when = self.time(fourier_time(time, self.width)).reshape(scenes, -1, 1, self.width)
+        angle = time[:, None] * self.frequencies
+        waves = torch.cat([angle.cos(), angle.sin()], dim=-1)
+        when = self.time(waves).reshape(scenes, -1, 1, self.width)
         h = self.noisy(x).reshape(scenes, -1, agents, self.width) + context.agents + when
         for layer, others, modes in zip(self.layers, context.others, context.modes, strict=True):
             h = layer(h, when, others, modes)

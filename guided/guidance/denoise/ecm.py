@@ -91,12 +91,25 @@ class ECM(MPGD):
         """Return what to take off the clean estimate for a gradient (B, ...), both in u."""
         spread = rows_of(self.spread, slope) if isinstance(self.spread, Tensor) else self.spread
         if self.metric is None:
-            return clipped(self.scale * slope / spread, self.clip) / spread
-        metric = self.metric.to(slope)
-        if metric.ndim > 2:
-            metric = rows_of(metric, slope[..., None])
-        ways = (metric @ slope[..., None])[..., 0]
-        return clipped(self.scale * spread * ways, self.clip) / spread
+            return clipped(self.scale / spread * slope, self.clip) / spread
+        return clipped(self.scale * spread * along(self.metric, slope), self.clip) / spread
+
+
+def along(metric: Tensor, slope: Tensor) -> Tensor:
+    """Return M times gradients (B, ..., k), for M (k, k) or (R, ..., k, k) of R requests.
+
+    Raises:
+        ValueError: for a batch that is no multiple of R.
+    """
+    metric = metric.to(slope)
+    if metric.ndim == 2:
+        return slope @ metric.mT
+    requests = len(metric)
+    if len(slope) % requests:
+        raise ValueError(f"{requests} requests cannot share {len(slope)} rows evenly")
+    # The rows of a request side by side: one product of matrices each, nothing repeated.
+    rows = slope.unflatten(0, (requests, -1)).movedim(1, -2)  # (R, ..., B / R, k)
+    return (rows @ metric.mT).movedim(-2, 1).flatten(0, 1)
 
 
 def rows_of(requests: Tensor, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from guided.denoiser import Denoiser, DenoiserWrapper, Prediction
-from guided.energy import Energy, gradient, require_differentiable
+from guided.energy import Energy, require_differentiable
 from guided.operator import Operator, as_energy
 from guided.schedule import Level
 
@@ -58,8 +58,7 @@ class MPGD(DenoiserWrapper):
         """Return clean samples (B, ...) after one step down the energy."""
         if self.scale == 0:
             return x0
-        _, slope = gradient(lambda y: self.energy(y, cond), x0)
-        moved = x0 - self.move(slope)
+        moved = x0 - self.move(self.energy.slope(x0, cond))
         return moved if self.project is None else self.project(moved)
 
     def move(self, slope: Tensor) -> Tensor:

@@ -62,10 +62,10 @@ def table(case: dict[str, Any], judged: bool = True) -> str:
     lines = [f"\n{case['what']}", f"{'':36}{columns}"]
     for row in case["rows"]:
         least = f"({row['least_ms']:.2f})"
-        drawn = f"{row['drawn']:>8} rows" if "drawn" in row else ""
+        drawn = f"{row['drawn']:>8} rows" if "drawn" in row else f"  {row.get('note', '')}"
         lines.append(
             f"{row['run']:36}{row['ms']:>9.2f}{least:>11}{row['ratio']:>8.2f}x"
-            f"{row['ratio_wall']:>13.2f}x{row['saved']:>8.0%}{drawn}"
+            f"{row['ratio_wall']:>13.2f}x{row['saved']:>8.0%}{drawn}".rstrip()
         )
     by_name = {row["run"]: row for row in case["rows"]}
     for target in case["targets"] if judged else []:
@@ -74,11 +74,15 @@ def table(case: dict[str, Any], judged: bool = True) -> str:
 
 
 def _verdict(rows: Mapping[str, Any], target: Mapping[str, Any]) -> str:
-    """Return whether a target is kept: ``least`` times faster, or ``most_ms``."""
+    """Return whether a target is kept: ``least`` times faster, ``most`` times as long or ms."""
     row = rows[target["run"]]
     if "most_ms" in target:
         kept = row["ms"] <= target["most_ms"]
         says = f"{row['ms']:.2f} ms, at most {target['most_ms']:g}"
+    elif "most" in target:
+        share = 1 / row["ratio"]
+        kept = share <= target["most"]
+        says = f"{share:.3f} times as long as the first, at most {target['most']:g}"
     else:
         kept = row["ratio"] >= target["least"]
         says = f"{row['ratio']:.2f} times faster, at least {target['least']}"

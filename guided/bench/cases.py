@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from domains.rl.bench.turns import table
+from guided.bench.turns import table
 from guided.results import require_writable, versions, write_json
 
 
@@ -33,7 +33,7 @@ def report(name: str, command: Any, cases: Iterable[dict[str, Any]]) -> None:
     Args:
         name: of the command.
         command: a dataclass with ``quick`` (which is not judged) and ``json``.
-        cases: each as :func:`domains.rl.bench.turns.table` takes it.
+        cases: each as :func:`guided.bench.turns.table` takes it.
     """
     began, kept = time.perf_counter(), []
     for case in tqdm(cases, unit="case", leave=False):

@@ -1,0 +1,1 @@
+"""What guided sampling of scenes costs."""
