@@ -15,7 +15,7 @@ from torch import Tensor
 
 from domains.trajectory.costs.cost import Cost
 from domains.trajectory.prepared import Prepared
-from guided.denoiser import Denoiser, DenoiserWrapper
+from guided.denoiser import DenoiserWrapper
 from guided.energy import Energy, WeightedSum
 from guided.guidance import ECM, ECMR, MPGD, Between, NextNoiseMean, ScoreFunction
 from guided.sampler import Sampler
@@ -64,27 +64,20 @@ class Guidance:
             return DDIM(plain)
         energy = Futures(prepared, energies)
         scale = self.strength / response(prepared)
+        low = 0.0 if self.last else plain.schedule.levels(times)[-2].noise_to_signal
         if self.method == "next-noise-mean":
-            return NextNoiseMean(DDIM(plain), energy, scale)
-        return DDIM(self._denoiser(prepared, energy, scale, times))
+            return Between(NextNoiseMean(DDIM(plain), energy, scale), low)
+        return DDIM(Between(self._denoiser(prepared, energy, scale), low))
 
-    def _denoiser(
-        self, prepared: Prepared, energy: Energy, scale: float, times: Sequence[float]
-    ) -> Denoiser:
-        guided: DenoiserWrapper
+    def _denoiser(self, prepared: Prepared, energy: Energy, scale: float) -> DenoiserWrapper:
         plain, std = prepared.denoiser, prepared.std
         if self.method == "score-function":
-            guided = ScoreFunction(plain, energy, scale)
-        elif self.method == "mpgd":
-            guided = MPGD(plain, energy, scale)
-        elif self.method == "ecm":
-            guided = ECM(plain, energy, scale, self.clip, std)
-        else:
-            guided = ECMR(plain, energy, prepared.references(), scale, self.clip, std)
-        if self.last:
-            return guided
-        low = plain.schedule.levels(times)[-2].noise_to_signal
-        return Between(guided, low=low)
+            return ScoreFunction(plain, energy, scale)
+        if self.method == "mpgd":
+            return MPGD(plain, energy, scale)
+        if self.method == "ecm":
+            return ECM(plain, energy, scale, self.clip, std)
+        return ECMR(plain, energy, prepared.references(), scale, self.clip, std)
 
 
 class Futures(Energy):
