@@ -6,6 +6,7 @@ score-function rival). The strength has no unit: 1/2 is the step which, taken al
 brings a point at the end of the plan onto its goal.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -43,7 +44,7 @@ class Guidance:
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise ValueError(f"unknown method {self.method!r}; expected {get_args(Method)}")
-        if self.strength < 0 or not self.clip > 0:
+        if not 0 <= self.strength < math.inf or not self.clip > 0:
             raise ValueError(
                 f"guidance needs a strength of 0 or more and a positive clip, got {self.strength} "
                 f"and {self.clip}"
