@@ -66,6 +66,9 @@ class Window:
         reach: metres around the agents within which the map is seen.
         points: L, points of a piece of map.
         pieces: at most so many pieces of map, the nearest; 0 ignores maps.
+
+    Raises:
+        ValueError: for sizes with which nothing can be seen or said.
     """
 
     history: int = 10
@@ -74,6 +77,18 @@ class Window:
     reach: float = 60.0
     points: int = 6
     pieces: int = 48
+
+    def __post_init__(self) -> None:
+        if self.history < 2 or self.future < 1 or not self.dt > 0:
+            raise ValueError(
+                f"a window needs 2 or more steps of history, 1 or more of future and a positive "
+                f"dt, got {self.history}, {self.future} and {self.dt}"
+            )
+        if self.points < 2 or self.pieces < 0 or not self.reach > 0:
+            raise ValueError(
+                f"a window needs 2 or more points in a piece of map, 0 or more pieces and a "
+                f"positive reach, got {self.points}, {self.pieces} and {self.reach}"
+            )
 
 
 class Case(NamedTuple):

@@ -82,8 +82,10 @@ def contest(
     """Return what a method does in scenes, all with the same noise.
 
     Raises:
-        ValueError: for a scene in which nobody's future is known.
+        ValueError: for no scene, or one in which nobody's future is known.
     """
+    if not scenes:
+        raise ValueError("methods need scenes to be compared in, got none; give more of them")
     rows, spent = [], 0.0
     for index in batches(scenes, max(1, ROWS // how.samples)):
         prepared = prepare(predictor, [scenes[i] for i in index])

@@ -1,5 +1,6 @@
 """Many scenes as one set of padded tensors, and random batches of it for training."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,14 @@ class Augmentation:
     """Whether half of the scenes are seen in a mirror."""
     agents: int = 10
     """Agents of a scene that are seen: a random one with a known future, and the nearest ones."""
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        if not 0 < low <= high < math.inf or self.agents < 1:
+            raise ValueError(
+                f"scenes are varied by a positive scale from least to largest, with 1 or more "
+                f"agents, got {low} to {high} and {self.agents}"
+            )
 
 
 class Dataset:

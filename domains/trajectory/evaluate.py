@@ -67,8 +67,11 @@ def evaluate(
         guide: builds the sampler.
 
     Raises:
-        ValueError: for fewer samples than worlds, or scenes in which nobody is scored.
+        ValueError: for no worlds or sets, fewer samples than worlds, or scenes in which nobody is
+            scored.
     """
+    if count < 1 or not kinds:
+        raise ValueError(f"evaluate 1 or more worlds of 1 or more sets, got {count} of {kinds}")
     if how.samples < count:
         raise ValueError(f"{count} worlds need as many samples, got {how.samples}; draw more")
     scores = {kind: WindowScores() for kind in kinds}

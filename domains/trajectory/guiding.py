@@ -6,6 +6,7 @@ score-function rival). The strength has no unit: 1/2 is the step which, taken al
 brings the point of a plan that moves most onto its goal.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -17,7 +18,7 @@ from domains.trajectory.costs.cost import Cost
 from domains.trajectory.costs.quadratic import misfit_of
 from domains.trajectory.prepared import Prepared
 from domains.trajectory.squares import Squares
-from guided.denoiser import Denoiser, DenoiserWrapper
+from guided.denoiser import DenoiserWrapper
 from guided.energy import Energy, WeightedSum
 from guided.guidance import ECM, ECMR, MPGD, Between, NextNoiseMean, ScoreFunction
 from guided.sampler import Sampler
@@ -49,7 +50,7 @@ class Guidance:
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise ValueError(f"unknown method {self.method!r}; expected {get_args(Method)}")
-        if self.strength < 0 or not self.clip > 0:
+        if not 0 <= self.strength < math.inf or not self.clip > 0:
             raise ValueError(
                 f"guidance needs a strength of 0 or more and a positive clip, got {self.strength} "
                 f"and {self.clip}"
@@ -69,28 +70,24 @@ class Guidance:
         if self.method == "none" or self.strength == 0:
             return DDIM(plain)
         energy = energy_of(prepared, energies)
+        low = 0.0 if self.last else plain.schedule.levels(times)[-2].noise_to_signal
         if self.method == "next-noise-mean":
-            return NextNoiseMean(DDIM(plain), energy, self.strength / response(prepared))
-        return DDIM(self._denoiser(prepared, energy, times))
+            scale = self.strength / response(prepared)
+            return Between(NextNoiseMean(DDIM(plain), energy, scale), low)
+        return DDIM(Between(self._denoiser(prepared, energy), low))
 
-    def _denoiser(self, prepared: Prepared, energy: Energy, times: Sequence[float]) -> Denoiser:
-        guided: DenoiserWrapper
+    def _denoiser(self, prepared: Prepared, energy: Energy) -> DenoiserWrapper:
         plain, std, metric = prepared.denoiser, prepared.std, None
         scale = self.strength / response(prepared)
-        if self.shaped and self.method in SHAPED:
-            scale, metric = self.strength, shape(prepared)
         if self.method == "score-function":
-            guided = ScoreFunction(plain, energy, scale)
-        elif self.method == "mpgd":
-            guided = MPGD(plain, energy, scale)
-        elif self.method == "ecm":
-            guided = ECM(plain, energy, scale, self.clip, std, metric)
-        else:
-            guided = ECMR(plain, energy, prepared.references(), scale, self.clip, std, metric)
-        if self.last:
-            return guided
-        low = plain.schedule.levels(times)[-2].noise_to_signal
-        return Between(guided, low=low)
+            return ScoreFunction(plain, energy, scale)
+        if self.method == "mpgd":
+            return MPGD(plain, energy, scale)
+        if self.shaped:
+            scale, metric = self.strength, shape(prepared)
+        if self.method == "ecm":
+            return ECM(plain, energy, scale, self.clip, std, metric)
+        return ECMR(plain, energy, prepared.references(), scale, self.clip, std, metric)
 
 
 def energy_of(prepared: Prepared, energies: Sequence[Energy]) -> Energy:

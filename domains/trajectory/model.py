@@ -60,6 +60,19 @@ class ModelConfig:
     draws: int = 4
     """Noisy samples of a scene in a training step."""
 
+    def __post_init__(self) -> None:
+        counts = [self.latents, self.modes, self.width, self.heads, self.layers, self.draws]
+        if min(counts) < 1 or not self.floor > 0:
+            raise ValueError(
+                f"a model needs 1 or more latents, modes, width, heads, layers and draws, and a "
+                f"positive floor, got {counts} and {self.floor}"
+            )
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(
+                f"the width is even and a multiple of the heads, got {self.width} for "
+                f"{self.heads} heads; change one of them"
+            )
+
 
 class Predictor(nn.Module):
     """Everything learned.
@@ -142,7 +155,7 @@ def load_model(folder: Path = SHIPPED) -> Predictor:
         config = ModelConfig(**{**fields, "window": Window(**fields["window"])})
         predictor = Predictor(config, stored["kinds"])
         predictor.load_state_dict({k: v.float() for k, v in tensors["model"].items()})
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{folder} is no checkpoint of a trajectory predictor ({type(error).__name__}); give "
             f"the folder that guided-trajectory train wrote"

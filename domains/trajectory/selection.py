@@ -29,9 +29,14 @@ def worlds(samples: Array, count: int) -> tuple[Array, Array]:
         Worlds (K, N, F, 2), likeliest first, and probabilities (K,): the share of samples that are
         nearest to each, by the sum of d over agents.
 
+    Raises:
+        ValueError: for less than one world.
+
     Source: Nemhauser, Wolsey & Fisher 1978, An analysis of approximations for maximizing submodular
         set functions, for the bound.
     """
+    if count < 1:
+        raise ValueError(f"choose 1 or more worlds, got {count}")
     if count >= len(samples):
         return samples, np.full(len(samples), 1 / len(samples))
     gaps = np.stack([_gaps(samples[:, n]) for n in range(samples.shape[1])])  # (N, S, S)

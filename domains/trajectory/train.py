@@ -1,6 +1,5 @@
 """Training a predictor: latents first, then modes and denoiser in one loop."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from domains.trajectory.dataset import Augmentation, Dataset
 from domains.trajectory.latents import Latents
 from domains.trajectory.model import ModelConfig, Predictor, save_model
 from guided.checkpoint import Weights
+from guided.resume import claim
 from guided.rng import Rng, initial_weights, stream_seed
 from guided.train import TrainConfig, TrainState, train
 
@@ -55,14 +55,16 @@ def run_training(
         config: how.
         folder: of the run.
         latents: fitted before; None fits them to the data.
+
+    Raises:
+        CheckpointError: for a folder that belongs to another configuration, or is damaged.
     """
     predictor = untrained(data, config, latents)
 
     def batch(step: int, generator: torch.Generator) -> tuple[Any, Any]:
         return data.batch(config.loop.batch, generator, config.vary)
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "training.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
+    claim(folder / "training.json", asdict(config))
     yield from train(predictor, batch, config.loop, folder)
 
 

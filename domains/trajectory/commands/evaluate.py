@@ -52,10 +52,13 @@ class Evaluate:
             ValueError: for scenes without a future, and what cannot be read or written.
         """
         require_writable(self.json)
-        predictor, scenes = self.scenes.load()
-        how = replace(self.how, samples=self.worlds) if self.quick else self.how
+        how, chosen = self.how, self.scenes
+        if self.quick:
+            how = replace(how, samples=self.worlds)
+            chosen = replace(chosen, count=min(chosen.count or 4, 4))
+        predictor, scenes = chosen.load()
         require_start(predictor, how)
-        found = scored(predictor, scenes[:4] if self.quick else scenes, how, self.worlds, self.sets)
+        found = scored(predictor, scenes, how, self.worlds, self.sets)
         print(table(found))
         if self.json is not None:
             about = {"source": self.scenes.source, "how": asdict(how)}

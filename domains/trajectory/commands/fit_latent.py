@@ -43,6 +43,8 @@ class FitLatent:
             ValueError: for scenes that cannot be read, or an error that no number meets.
         """
         require_writable(self.out / "config.json", self.json)
+        if self.most < 1:
+            raise ValueError(f"try 1 or more components, got {self.most}; raise --most")
         scenes = self.scenes.few() if self.quick else self.scenes
         data, held_out = (Dataset(s, self.window).futures() for s in scenes.load(self.window))
         rows, chosen = [], self.dim

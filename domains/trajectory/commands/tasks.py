@@ -44,7 +44,7 @@ class Tasks:
     json: Path | None = None
     """Write the figures to this file."""
     quick: bool = False
-    """Two scenes, 4 samples, two strengths: a smoke test."""
+    """Four scenes, 4 samples, two strengths: a smoke test."""
 
     def run(self) -> None:
         """Choose strengths, sample, print tables.
@@ -53,10 +53,15 @@ class Tasks:
             ValueError: for scenes without a future, and what cannot be read or written.
         """
         require_writable(self.json)
+        if not (self.tasks and self.methods and self.strengths):
+            raise ValueError(
+                f"give 1 or more tasks, methods and strengths, got {self.tasks}, {self.methods} "
+                f"and {self.strengths}"
+            )
+        if self.quick:
+            return self._few().run()
         predictor, scenes = self.scenes.load()
         how, strengths = self.how, self.strengths
-        if self.quick:
-            how, strengths = replace(how, samples=4, steps=3), strengths[:2]
         require_start(predictor, how)
         source, count = self.scenes.source, self.scenes.count
         if is_made(source):
@@ -65,8 +70,6 @@ class Tasks:
             )
         else:
             other, scenes = scenes[::4], [s for i, s in enumerate(scenes) if i % 4]
-        if self.quick:
-            other, scenes = other[:2], scenes[:2]
         found: dict[str, list[Outcome]] = {}
         for task in self.tasks:
             rivals = contestants(self.methods, strengths)
@@ -79,3 +82,13 @@ class Tasks:
             rows = {task: [outcome.figures() for outcome in out] for task, out in found.items()}
             about = {"source": source, "scenes": len(scenes), "samples": how.samples}
             write_json(self.json, {"versions": versions(), **about, "tasks": rows})
+
+    def _few(self) -> "Tasks":
+        """Return a small run of the same."""
+        return replace(
+            self,
+            scenes=replace(self.scenes, count=min(self.scenes.count or 4, 4)),
+            how=replace(self.how, samples=4, steps=3),
+            strengths=self.strengths[:2],
+            quick=False,
+        )

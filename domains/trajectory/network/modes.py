@@ -22,6 +22,7 @@ from domains.trajectory.batch import Targets
 from domains.trajectory.latents import Latents
 from domains.trajectory.network.attention import Feed
 from domains.trajectory.network.encoder import Encoding
+from guided.prior import GaussianPrior
 
 
 class Modes(NamedTuple):
@@ -98,7 +99,8 @@ def mode_loss(modes: Modes, latents: Latents, local: Tensor, targets: Targets) -
 
 def moments(modes: Modes, floor: float) -> tuple[Tensor, Tensor]:
     """Return the mean and the deviation of the mixture, each (B, A, k)."""
-    weight = modes.probabilities[..., None]
-    mean = (weight * modes.latents).sum(2)
-    about = (modes.latents - mean[:, :, None]).square() + modes.spread.square()
-    return mean, (weight * about).sum(2).sqrt().clamp(min=floor)
+    y, within, chance = (
+        part.transpose(1, 2) for part in (modes.latents, modes.spread, modes.probabilities)
+    )
+    prior = GaussianPrior.of_modes(y, chance, floor, within)
+    return prior.mean, prior.std
