@@ -90,6 +90,7 @@ class Prepared:
         """
         weight = self.modes.probabilities
         places = (self.modes.latents - self.mean[:, :, None]) / self.std[:, :, None]
+        places = places - (weight[..., None] * places).sum(2, keepdim=True)
         between = torch.einsum("bam,bami,bamj->baij", weight, places, places)
         own = (self.modes.spread / self.std[:, :, None]).square()
         return between + torch.diag_embed((weight[..., None] * own).sum(2))
@@ -123,14 +124,14 @@ def prepare(predictor: Predictor, scenes: Sequence[Scene]) -> Prepared:
     net: Any = predictor.joint.net
     denoiser = BoundDenoiser(predictor.joint, net.context(encoding, modes, mean, std))
     here, heading = inputs.positions[:, :, -1], inputs.headings[:, :, -1]
-    moves = padded([_moves(scene, one) for scene, one in zip(scenes, cases, strict=True)])
-    decoder = Decoder.of(predictor.latents, mean, std, here, heading, moves)
+    stays = padded([_stays(scene, one) for scene, one in zip(scenes, cases, strict=True)])
+    decoder = Decoder.of(predictor.latents, mean, std, here, heading, ~stays)
     found = (cases, inputs, encoding, modes, mean, std, denoiser, decoder)
     return Prepared(predictor, tuple(scenes), *found)
 
 
-def _moves(scene: Scene, one: Case) -> NDArray[np.bool_]:
-    return np.array([scene.kinds[a] != "static" for a in one.agents])
+def _stays(scene: Scene, one: Case) -> NDArray[np.bool_]:
+    return np.array([scene.kinds[a] == "static" for a in one.agents])
 
 
 def split(prepared: Prepared, positions: Tensor) -> Iterator[NDArray[np.float64]]:

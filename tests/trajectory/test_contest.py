@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from domains.trajectory.asking import setting_of
-from domains.trajectory.contest import Outcome, contest, contestants, table, tuned
+from domains.trajectory.contest import Outcome, contest, contestants, named, table, tuned
 from domains.trajectory.costs.goal import GoalPoint
 from domains.trajectory.guiding import Guidance
 from domains.trajectory.metrics.segments import distance_to_origin
@@ -24,9 +24,10 @@ def outcome(method, strength, goal, route):
 
 def test_every_method_meets_every_strength_and_the_unguided_one_once():
     found = contestants(("none", "ecm", "mpgd"), (0.1, 0.2))
-    pairs = [(one.method, one.strength) for one in found[1:]]
-    assert found[0].method == "none" and len(found) == 5
-    assert pairs == [("ecm", 0.1), ("ecm", 0.2), ("mpgd", 0.1), ("mpgd", 0.2)]
+    pairs = [(named(one), one.strength) for one in found[1:]]
+    assert found[0].method == "none" and len(found) == 7
+    expected = [(n, s) for n in ("ecm", "ecm, shaped", "mpgd") for s in (0.1, 0.2)]
+    assert pairs == expected
     assert all(one.method != "none" for one in contestants(("ecm",), (0.1,)))
 
 
@@ -91,7 +92,7 @@ def test_the_table_has_a_line_for_each():
     title, head, first, second = text.strip().splitlines()
     assert title == "goal, 3 scenes" and "goal mean" in head and "ms a step" in head
     assert first.split() == ["none", "0.000", "2.500", "0.000", "1.250", "1.00"]
-    assert second.split() == ["ecm", "0.4", "0.000", "0.500", "0.000", "0.125", "1.00"]
+    assert second.split() == ["ecm,", "shaped", "0.4", "0.000", "0.500", "0.000", "0.125", "1.00"]
 
 
 def test_outcomes_are_json():

@@ -83,7 +83,8 @@ def test_half_a_step_alone_reaches_the_goal(prior):
     predictor = with_latents(small(prior), scaled_paths(), [3.0, 3.0, 0.5, 0.5])
     prepared = prepare(predictor, [walkers(2)])
     how = replace(ONE, start=1.0)
-    told, plain = run(prepared, [goal(prepared)], how, method="ecm", strength=0.5, clip=math.inf)
+    settings = {"strength": 0.5, "clip": math.inf, "shaped": False}
+    told, plain = run(prepared, [goal(prepared)], how, method="ecm", **settings)
     wanted = torch.tensor([9.0, 4.0])
     assert (plain[:, :, -1] - wanted).norm(dim=-1).min() > 1.0
     torch.testing.assert_close(told[:, :, -1], wanted.expand(5, 2, 2), atol=1e-3, rtol=0)
@@ -93,7 +94,8 @@ def test_half_a_step_alone_reaches_the_goal(prior):
 def test_a_step_of_ecm_by_its_formula(strength):
     r"""The end moves by -2 w J J^T (p - g), J being its derivative by the latents."""
     prepared = prepare(small(), [walkers(2)])
-    told, plain = run(prepared, [goal(prepared)], method="ecm", strength=strength, clip=math.inf)
+    settings = {"strength": strength, "clip": math.inf, "shaped": False}
+    told, plain = run(prepared, [goal(prepared)], method="ecm", **settings)
     latents = prepared.predictor.latents
     jacobian = (latents.basis * latents.std).reshape(FUTURE, 2, -1)[-1]
     gap = plain[:, :, -1] - torch.tensor([9.0, 4.0])
@@ -104,12 +106,37 @@ def test_a_step_of_ecm_by_its_formula(strength):
     torch.testing.assert_close(told[:, :, -1], wanted, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("prior", ["ogd", "vanilla"])
+def test_a_shaped_step_by_its_formula(prior):
+    r"""The end moves by -2 w K C K^T (p - g) / r, K being its derivative by u, C of the modes."""
+    prepared = prepare(small(prior), [walkers(2)])
+    how = ONE if prior == "ogd" else replace(ONE, start=1.0)
+    settings = {"strength": 0.4, "clip": math.inf}
+    told, plain = run(prepared, [goal(prepared)], how, method="ecm", **settings)
+    modes, latents = prepared.modes, prepared.predictor.latents
+    for a in range(2):
+        # The covariance of draws from the mixture of the agent's modes, in u.
+        random = torch.Generator().manual_seed(a)
+        m = torch.multinomial(modes.probabilities[0, a], 400_000, True, generator=random)
+        noise = torch.randn(400_000, latents.dim, generator=random)
+        x = modes.latents[0, a, m] + modes.spread[0, a, m] * noise
+        C = ((x - prepared.mean[0, a]) / prepared.std[0, a]).T.cov()
+        turn = prepared.inputs.headings[0, a, -1]
+        turned = torch.stack([turn.cos(), -turn.sin(), turn.sin(), turn.cos()]).view(2, 2)
+        K = turned @ (latents.basis * latents.std * prepared.std[0, a]).reshape(FUTURE, 2, -1)
+        largest = torch.linalg.matrix_norm(K @ C @ K.mT, ord=2).max()
+        gap = plain[:, a, -1] - torch.tensor([9.0, 4.0])
+        wanted = plain[:, a, -1] - 0.8 / largest * gap @ (K[-1] @ C @ K[-1].T)
+        torch.testing.assert_close(told[:, a, -1], wanted, atol=0.05, rtol=0.02)
+        assert (told[:, a, -1] - plain[:, a, -1]).norm(dim=-1).min() > 0.01
+
+
 def test_a_step_of_mpgd_is_that_of_ecm_in_other_units():
     """It has no spread: a latent of deviation s moves s squared times as far."""
     prepared = prepare(small(), [walkers(2)])
     energy = Futures(prepared, [goal(prepared)])
     u = prepared.noise(5, 0)
-    settings = {"strength": 0.3, "clip": math.inf}
+    settings = {"strength": 0.3, "clip": math.inf, "shaped": False}
     denoisers = [
         Guidance(m, **settings).sampler(prepared, [0.4, 0.0], energy.energies).denoiser
         for m in ("ecm", "mpgd")

@@ -142,7 +142,7 @@ def test_a_round_trip_rounds_the_weights_to_half_precision_and_nothing_else(tmp_
     ],
 )
 def test_another_checkpoint_is_refused(tmp_path, change, message):
-    config = {"model": asdict(MODEL)}
+    config = {"model": asdict(MODEL), "kinds": ["vehicle"]}
     change(config)
     save(tmp_path / "m", config, model=small().state_dict())
     with pytest.raises(CheckpointError, match=message + "; give the folder that"):

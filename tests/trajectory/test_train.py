@@ -32,7 +32,7 @@ def test_a_broken_run_ends_with_the_same_weights(tmp_path, prior):
     *_, got = run_training(data(), config, tmp_path / "broken")
     assert same(wanted.ema, got.ema) and got.step == 12
     for name, state in (("a", wanted), ("b", got)):
-        ship(tmp_path / name, config, state)
+        ship(tmp_path / name, data(), config, state)
     a, b = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("a", "b"))
     assert a == b
 
@@ -40,7 +40,7 @@ def test_a_broken_run_ends_with_the_same_weights(tmp_path, prior):
 def test_a_shipped_model_tells_how_it_was_made(tmp_path):
     config = training(steps=3)
     *_, state = run_training(data(), config, tmp_path / "run")
-    ship(tmp_path / "m", config, state, scenes="crowd")
+    ship(tmp_path / "m", data(), config, state, scenes="crowd")
     stored = json.loads((tmp_path / "m" / "config.json").read_text())
     assert (stored["steps"], stored["scenes"]) == (3, "crowd")
     assert stored["training"]["loop"]["lr"] == config.loop.lr
