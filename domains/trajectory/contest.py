@@ -102,6 +102,9 @@ def contest(
         spent += time.process_time() - start
         for found, demand in zip(split(prepared, positions), asked, strict=True):
             worlds = found[:, demand.agents]
+            if not np.isfinite(worlds).all():  # too strong a step
+                rows.append([np.inf] * len(FIGURES))
+                continue
             score = guidance_scores(
                 worlds, demand.goals, list(demand.routes), demand.step, segments=True
             )

@@ -3,7 +3,8 @@ r"""Guided sampling of scenes: a method of the core, and an energy of where ever
 Energies are of positions in metres (:mod:`domains.trajectory.costs`), the diffusion runs in u; the
 way from u to positions is linear, so that no gradient passes through the network (but for the
 score-function rival). The strength has no unit: 1/2 is the step which, taken alone and unclipped,
-brings the point of a plan that moves most onto its goal.
+brings the point of a plan that moves most onto its goal. Where more than one place at a time is
+asked, shorter steps are tried as well.
 """
 
 import math
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from domains.trajectory.costs.cost import Cost
-from domains.trajectory.costs.quadratic import misfit_of
+from domains.trajectory.costs.quadratic import Quadratic, misfit_of
 from domains.trajectory.prepared import Prepared
 from domains.trajectory.squares import Squares
 from guided.denoiser import DenoiserWrapper
@@ -26,6 +27,7 @@ from guided.samplers import DDIM
 
 Method = Literal["none", "ecm", "ecmr", "mpgd", "next-noise-mean", "score-function"]
 SHAPED = ("ecm", "ecmr")
+HALVINGS = 4  # shorter steps to try, where the strength does not tell the right length
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,11 @@ class Guidance:
         if self.method == "next-noise-mean":
             scale = self.strength / response(prepared)
             return Between(NextNoiseMean(DDIM(plain), energy, scale), low)
-        return DDIM(Between(self._denoiser(prepared, energy), low))
+        halvings = 0 if all(map(_one_goal, energies)) else HALVINGS
+        return DDIM(Between(self._denoiser(prepared, energy, halvings), low))
 
-    def _denoiser(self, prepared: Prepared, energy: Energy) -> DenoiserWrapper:
-        plain, std, metric = prepared.denoiser, prepared.std, None
+    def _denoiser(self, prepared: Prepared, energy: Energy, halvings: int) -> DenoiserWrapper:
+        plain, metric = prepared.denoiser, None
         scale = self.strength / response(prepared)
         if self.method == "score-function":
             return ScoreFunction(plain, energy, scale)
@@ -85,9 +88,10 @@ class Guidance:
             return MPGD(plain, energy, scale)
         if self.shaped:
             scale, metric = self.strength, shape(prepared)
+        how = (scale, self.clip, prepared.std, metric, halvings)
         if self.method == "ecm":
-            return ECM(plain, energy, scale, self.clip, std, metric)
-        return ECMR(plain, energy, prepared.references(), scale, self.clip, std, metric)
+            return ECM(plain, energy, *how)
+        return ECMR(plain, energy, prepared.references(), *how)
 
 
 def energy_of(prepared: Prepared, energies: Sequence[Energy]) -> Energy:
@@ -145,6 +149,14 @@ class Futures(Energy):
         each = self.prepared.decode(x0).unflatten(0, (len(self.energies), -1))
         for energy, positions, one in zip(self.energies, each, self.prepared.cases, strict=True):
             yield energy, positions[:, : len(one.agents)]
+
+
+def _one_goal(energy: Energy) -> bool:
+    """Return whether an energy asks one place of an agent, for which the strength is made."""
+    if isinstance(energy, WeightedSum):
+        weight = max(energy.weights.values())
+        return len(energy.terms) == 1 and weight <= 1 and all(map(_one_goal, energy.terms.values()))
+    return isinstance(energy, Quadratic)
 
 
 def _separable(energy: Energy) -> bool:

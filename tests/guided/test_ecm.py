@@ -298,3 +298,42 @@ def test_a_metric_shapes_the_step() -> None:
     neutral = torch.diag_embed(spread.square().reciprocal())
     same = ECM(toy, energy, 0.1, clip=0.3, spread=spread, metric=neutral)(x, LEVEL)
     torch.testing.assert_close(same.x0, ECM(toy, energy, 0.1, clip=0.3, spread=spread)(x, LEVEL).x0)
+
+
+@pytest.mark.parametrize("halvings", [1, 3])
+def test_a_step_that_overshoots_is_halved_sample_by_sample(halvings: int) -> None:
+    """Of 1, 1/2, 1/4, ... of the step, each sample takes the one with the least energy."""
+    x, toy = 2 * Rng(0).normal((7, 3), F64), Toy(VPLinear())
+    steep = torch.tensor([[0.1], [1.0], [3.0], [9.0], [20.0], [0.5], [6.0]], dtype=F64)
+
+    def energy(x0: torch.Tensor) -> torch.Tensor:
+        return (steep.repeat_interleave(len(x0) // 7, 0) * (x0 - 1).square()).sum(1)
+
+    plain = toy(x, LEVEL).x0
+    move = 0.4 * 2 * steep * (plain - 1)
+    found = ECM(toy, FunctionEnergy(energy), 0.4, math.inf, halvings=halvings)(x, LEVEL).x0
+    lengths = set()
+    for row in range(7):
+        tries = [plain[row] - 0.5**i * move[row] for i in range(halvings + 1)]
+        best = min(range(halvings + 1), key=lambda i: (tries[i] - 1).square().sum())
+        lengths.add(best)
+        torch.testing.assert_close(found[row], tries[best])
+    assert lengths == set(range(halvings + 1))
+    with pytest.raises(ValueError, match="needs 0 or more halvings, got -1"):
+        ECM(toy, QUARTIC, halvings=-1)
+
+
+def test_parts_of_a_sum_have_lengths_of_their_own() -> None:
+    steep = torch.tensor([0.5, 10.0], dtype=F64)
+
+    class Sum(FunctionEnergy):
+        def parts(self, x0: torch.Tensor, cond: object = None) -> torch.Tensor:
+            return steep * (x0 - 1).square().sum(-1)
+
+    energy = Sum(lambda x0: (steep * (x0 - 1).square().sum(-1)).sum(1))
+    x, toy = Rng(0).normal((4, 2, 3), F64), Toy(VPLinear())
+    plain = toy(x, LEVEL).x0
+    found = ECM(toy, energy, 0.2, math.inf, halvings=3)(x, LEVEL).x0
+    lengths = torch.tensor([1.0, 0.25], dtype=F64)  # 2 * 0.2 * 10 * 0.25 = 1 lands on the minimum
+    step = 0.4 * (lengths * steep)[:, None] * (plain - 1)
+    torch.testing.assert_close(found, plain - step)

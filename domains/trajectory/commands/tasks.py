@@ -39,7 +39,7 @@ class Tasks:
         default_factory=lambda: Sampling(samples=32, steps=10, start=1.0)
     )
     """How samples are drawn."""
-    strengths: tuple[float, ...] = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6)
+    strengths: tuple[float, ...] = (0.2, 0.4, 0.8, 1.6, 3.2, 12.8, 51.2, 204.8, 409.6)
     """Strengths to choose from."""
     json: Path | None = None
     """Write the figures to this file."""

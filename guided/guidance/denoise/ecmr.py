@@ -42,6 +42,7 @@ class ECMR(ECM):
         clip: as in :class:`ECM`; it does not bound a replacement.
         spread: as in :class:`ECM`.
         metric: as in :class:`ECM`.
+        halvings: as in :class:`ECM`.
         sweeps: how often all parts are gone through; 0 is :class:`ECM`.
 
     Raises:
@@ -63,9 +64,10 @@ class ECMR(ECM):
         clip: float = 1.0,
         spread: float | Tensor = 1.0,
         metric: Tensor | None = None,
+        halvings: int = 0,
         sweeps: int = 1,
     ) -> None:
-        super().__init__(denoiser, energy, scale, clip, spread, metric)
+        super().__init__(denoiser, energy, scale, clip, spread, metric, halvings)
         if sweeps < 0:
             raise ValueError(f"ECMR needs 0 (none) or more sweeps over the parts, got {sweeps}")
         self.references, self.sweeps = references, sweeps
