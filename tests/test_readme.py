@@ -63,3 +63,13 @@ def test_music_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
     run(next(block for block in BLOCKS if "Composer" in block))
     assert (tmp_path / "song.mid").stat().st_size > 0
+
+
+def test_a_scene_is_forecast_and_told() -> None:
+    """Six worlds of every agent, and a wish that is nearly met."""
+    printed = run(next(block for block in BLOCKS if "open_scenes" in block))
+    first, *rows = printed.strip().split("\n")
+    assert first.startswith("(6, 11, 12, 2)")
+    assert "goal" in rows[-2] and "speed" in rows[-1]
+    off = [float(row.split()[-2]) for row in rows[-2:]]
+    assert off[0] < 2.0 and off[1] < 2.0

@@ -34,8 +34,8 @@ HALVINGS = 4  # shorter steps to try, where the strength does not tell the right
 class Guidance:
     """How samples are made to obey."""
 
-    method: Method = "ecmr"
-    """``ecm`` and ``ecmr`` (which starts each agent from its best marginal mode) are the fast ones;
+    method: Method = "ecm"
+    """``ecm`` and ``ecmr`` (which may also jump to an agent's best marginal mode) are the fast ones;
     ``next-noise-mean`` and ``score-function`` are their rivals; ``mpgd`` is ecm without a bound."""
     strength: float = 0.8
     """Of a step down the energy; 0 is neutral."""
