@@ -35,8 +35,9 @@ class Guidance:
     """How samples are made to obey."""
 
     method: Method = "ecm"
-    """``ecm`` and ``ecmr`` (which may also jump to an agent's best marginal mode) are the fast ones;
-    ``next-noise-mean`` and ``score-function`` are their rivals; ``mpgd`` is ecm without a bound."""
+    """``ecm``, and ``ecmr``, which may also jump to an agent's best marginal mode, are the fast
+    ones; ``next-noise-mean`` and ``score-function`` are their rivals, ``mpgd`` is ecm without a
+    bound."""
     strength: float = 0.8
     """Of a step down the energy; 0 is neutral."""
     clip: float = 1.0

@@ -30,7 +30,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scene = walkers(3)
     write_scene(made / "scene.json", scene)
     write_scene(made / "bare.json", replace(scene, road=None))
-    write_scene(made / "fine.json", replace(scene, dt=0.3))
     write_scene(made / "past.json", scene.history())
     write_forecast(made / "forecast.json", straight(scene, (3, 0), (0, 3)))
     write_forecast(made / "bare-forecast.json", straight(replace(scene, road=None), (3, 0)))
@@ -68,7 +67,6 @@ TASKS = "tasks|--quick|--model|@ogd|--source|@scene.json"
         (f"{PREDICT}|--source|@empty", "holds no scenario_*.parquet"),
         (f"{PREDICT}|--source|@other.parquet", "a parquet file of another schema"),
         (f"{PREDICT}|--source|@:eth", "is not there; give the folder of the ETH/UCY text files"),
-        (f"{PREDICT}|--source|@fine.json", "steps 0.3 s and the model 0.5 s"),
         (f"{PREDICT}|--source|@scene.json|--samples|-3", "1 or more samples and steps"),
         (f"{PREDICT}|--source|@scene.json|--steps|0", "1 or more samples and steps"),
         (f"{PREDICT}|--source|@scene.json|--start|1.5", "a start in (0, 1]"),
