@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from domains.trajectory.batch import case
-from domains.trajectory.network.encoder import FAR, fourier_time
+from domains.trajectory.network.encoder import FAR
 from domains.trajectory.scene import KINDS
 from tests.trajectory.crowds import NOW, WINDOW, crowd, exact, line, moved, predictor, road, seen
 
@@ -116,12 +116,3 @@ def changes():
 def test_everything_that_is_known_counts(encoder, name):
     one, other = (encoder(seen(s)).agents[0, 0] for s in (crowd(road=road()), changes()[name]))
     assert (one - other).abs().max() > 1e-5
-
-
-def test_waves_of_time():
-    time = torch.tensor([0.0, 0.25, 1.0]).double()
-    found = fourier_time(time, 8)
-    frequency = 100 ** (np.arange(4) / 3)
-    angle = time.numpy()[:, None] * frequency * np.pi / 2
-    np.testing.assert_allclose(found, np.concatenate([np.cos(angle), np.sin(angle)], 1), atol=1e-4)
-    assert found.dtype == torch.float64

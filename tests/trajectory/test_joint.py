@@ -126,3 +126,11 @@ def test_rows_that_do_not_fit_are_named(ready, shape):
     said = rf"a context of 2 scenes with 5 agents needs x of \(2 S, 5, 3\), got \({shape[0]}, "
     with pytest.raises(ValueError, match=said):
         output(one, draw(*shape, K))
+
+
+def test_times_are_told_by_waves_from_a_quarter_turn_to_a_hundred_times_that() -> None:
+    net = predictor(dtype=torch.float64).joint.net
+    half = net.width // 2
+    wanted = 100 ** (np.arange(half) / (half - 1)) * np.pi / 2
+    np.testing.assert_allclose(net.frequencies, wanted, rtol=1e-5)
+    assert not any("frequencies" in name for name in net.state_dict())  # weights do not hold them
