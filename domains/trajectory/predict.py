@@ -27,7 +27,7 @@ class Sampling:
     """Joint samples of a scene."""
     steps: int = 4
     """Network calls."""
-    start: float = 0.4
+    start: float = 1.0
     """Level T at which a run starts: below 1 only with the fitted prior (OGD)."""
     seed: int = 0
     """Of the noise; a sample depends on it, the scene's name and its own number alone."""

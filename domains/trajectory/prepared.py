@@ -7,6 +7,7 @@ copy for all its samples, bound to the denoiser, so that guidance methods need n
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,6 @@ class Prepared:
         mean: of the diffusion's coordinates, (B, A, k).
         std: of the diffusion's coordinates, (B, A, k).
         denoiser: with the scenes' context.
-        decoder: to positions.
     """
 
     predictor: Predictor
@@ -69,7 +69,15 @@ class Prepared:
     mean: Tensor
     std: Tensor
     denoiser: BoundDenoiser
-    decoder: Decoder
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """Return the way from the diffusion's coordinates to positions."""
+        pairs = zip(self.scenes, self.cases, strict=True)
+        stays = padded([_stays(scene, one) for scene, one in pairs])
+        here, heading = self.inputs.positions[:, :, -1], self.inputs.headings[:, :, -1]
+        latents = self.predictor.latents
+        return Decoder.of(latents, self.mean, self.std, here, heading, ~stays)
 
     def decode(self, u: Tensor) -> Tensor:
         """Return positions (B S, A, F, 2), metres from each scene's origin, of u (B S, A, k).
@@ -123,11 +131,7 @@ def prepare(predictor: Predictor, scenes: Sequence[Scene]) -> Prepared:
     mean, std = predictor.coordinates(modes)
     net: Any = predictor.joint.net
     denoiser = BoundDenoiser(predictor.joint, net.context(encoding, modes, mean, std))
-    here, heading = inputs.positions[:, :, -1], inputs.headings[:, :, -1]
-    stays = padded([_stays(scene, one) for scene, one in zip(scenes, cases, strict=True)])
-    decoder = Decoder.of(predictor.latents, mean, std, here, heading, ~stays)
-    found = (cases, inputs, encoding, modes, mean, std, denoiser, decoder)
-    return Prepared(predictor, tuple(scenes), *found)
+    return Prepared(predictor, tuple(scenes), cases, inputs, encoding, modes, mean, std, denoiser)
 
 
 def _stays(scene: Scene, one: Case) -> NDArray[np.bool_]:

@@ -337,3 +337,14 @@ def test_parts_of_a_sum_have_lengths_of_their_own() -> None:
     lengths = torch.tensor([1.0, 0.25], dtype=F64)  # 2 * 0.2 * 10 * 0.25 = 1 lands on the minimum
     step = 0.4 * (lengths * steep)[:, None] * (plain - 1)
     torch.testing.assert_close(found, plain - step)
+
+
+def test_of_steps_that_are_as_good_the_shortest_is_taken() -> None:
+    """Who is over the line after a half and a whole step goes the half."""
+    energy = FunctionEnergy(lambda x0: x0.relu().square().sum(1))
+    x, toy = torch.full((2, 1), 3.0, dtype=F64), Toy(VPLinear())
+    x0 = toy(x, LEVEL).x0
+    assert (x0 > 0).all()
+    # A whole step goes 4 times as far as the line, a quarter of it just there.
+    found = ECM(toy, energy, 2.001, math.inf, halvings=3)(x, LEVEL).x0
+    torch.testing.assert_close(found, x0 - 2.001 / 4 * 2 * x0)

@@ -39,7 +39,8 @@ class ECM(MPGD):
     than of one that was slower all along.
 
     Where a whole step overshoots, ``halvings`` tries a half, a quarter, ... of it, and each sample
-    (each part, for an energy that tells its ``parts``, see :class:`ECMR`) takes the best.
+    (each part, for an energy that tells its ``parts``, see :class:`ECMR`) takes the best, of equals
+    the shortest.
 
     The prediction of the last step is the sample, so its move leaves the model's manifold by up to
     the clip. To leave that one alone, limit the method to levels above the last that a run predicts
@@ -103,7 +104,8 @@ class ECM(MPGD):
         if self.scale == 0 or self.halvings == 0:
             return super().improved(x0, cond)
         move = self.move(self.energy.slope(x0, cond))
-        lengths = 0.5 ** torch.arange(self.halvings + 1, dtype=x0.dtype, device=x0.device)
+        # The shortest first: of equals it wins, so that nobody goes farther than the energy asks.
+        lengths = 0.5 ** torch.arange(self.halvings, -1, -1, dtype=x0.dtype, device=x0.device)
         count, ones = len(lengths), [1] * (x0.ndim - 1)
         trials = (x0[:, None] - lengths.reshape(1, -1, *ones) * move[:, None]).flatten(0, 1)
         values = self._parts(trials, repeat(cond, count)).unflatten(0, (-1, count))
