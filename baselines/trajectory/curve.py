@@ -2,10 +2,11 @@
 
 from guided.figures import FAINT, INK, Path, new_figure, plain, save
 
-# Of a figure, such as JADE: the points (calls, metres) of each prior.
+# Of a figure, such as JADE: the points (calls, metres) of each prior and start.
 Curves = dict[str, dict[str, list[tuple[int, float]]]]
 LOOKS = {
-    "ogd": ("#1f6fb4", "o", "fitted prior (OGD)"),
+    "ogd, start at calls / 10": ("#1f6fb4", "o", "fitted prior (OGD), T = calls / 10"),
+    "ogd, start at 1": ("#3a9a6d", "^", "fitted prior (OGD), T = 1"),
     "vanilla": ("#d1622b", "s", "vanilla prior"),
 }
 
@@ -23,7 +24,7 @@ def draw(curves: Curves, path: Path, title: str) -> None:
             colour, marker, label = LOOKS[prior]
             calls, metres = zip(*sorted(points), strict=True)
             axes.plot(calls, metres, color=colour, marker=marker, linewidth=1.8, label=label)
-        axes.set_xticks(calls)
+        axes.set_xticks(sorted({c for points in lines.values() for c, _ in points}))
         axes.set_xlabel("network calls", fontsize=9)
         axes.set_ylabel(f"{name}, metres", fontsize=9)
         axes.grid(axis="y", color=FAINT)

@@ -1,7 +1,7 @@
 """``python -m baselines.trajectory.priors FOLDER``: fewer network calls by the fitted prior.
 
-A run with the optimal Gaussian prior starts at T with 10 T calls, and one with the vanilla prior in
-pure noise with as many. Both predictors have the same networks and the same training.
+A run with the optimal Gaussian prior starts at T with 10 T calls, or at 1 with as many, and one
+with the vanilla prior in pure noise. Both predictors have the same networks and training.
 
 Source: Wang et al. 2024, Optimizing diffusion models for joint trajectory prediction and
     controllable generation, section 4.2, where T is 40, 70 or 100 of 100 steps, of stride 10.
@@ -10,7 +10,7 @@ Source: Wang et al. 2024, Optimizing diffusion models for joint trajectory predi
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,12 +28,31 @@ from guided.command import in_words
 from guided.results import require_writable, versions, write_json
 
 STARTS: dict[int, float] = {2: 0.2, 4: 0.4, 7: 0.7, 10: 1.0}  # T of the fitted prior, by calls
-Setting = tuple[Prior, int]  # and calls
+
+
+class Setting(NamedTuple):
+    """One way to draw samples: a prior, network calls, and the T of the start."""
+
+    prior: Prior
+    calls: int
+    start: float
+
+    @property
+    def group(self) -> str:
+        """Return the line of a picture that it belongs to."""
+        late = "start at calls / 10" if self.start < 1 or self.calls == 10 else "start at 1"
+        return self.prior if self.prior == "vanilla" else f"{self.prior}, {late}"
+
+
 Found = dict[str, dict[Setting, Errors]]  # of every fold
-PRIORS: tuple[Prior, ...] = ("ogd", "vanilla")
-SETTINGS: list[Setting] = [(prior, calls) for prior in PRIORS for calls in STARTS]
-OURS: Setting = ("ogd", 4)  # whose difference is told
-THEIRS: Setting = ("vanilla", 10)
+SETTINGS = [
+    *(Setting("ogd", calls, start) for calls, start in STARTS.items()),
+    *(Setting("ogd", calls, 1.0) for calls in STARTS if calls < 10),
+    *(Setting("vanilla", calls, 1.0) for calls in STARTS),
+]
+OURS = (Setting("ogd", 4, 0.4), Setting("ogd", 4, 1.0))  # whose differences are told
+THEIRS = Setting("vanilla", 10, 1.0)
+Gaps = dict[str, dict[str, Interval]]  # of one of ours, and every fold
 
 
 @dataclass(frozen=True)
@@ -77,9 +96,7 @@ class Priors:
         torch.set_num_threads(self.threads)
         began, runs = time.perf_counter(), Runs(self.data, self.runs, self.quick)
         found = {fold: self._fold(runs, fold) for fold in self.folds}
-        gaps = {fold: difference([own[OURS]], [own[THEIRS]]) for fold, own in found.items()}
-        ours, theirs = ([own[s] for own in found.values()] for s in (OURS, THEIRS))
-        gaps["mean of folds"] = difference(ours, theirs)
+        gaps = {f"ogd, T = {ours.start:g}, 4 calls": differences(found, ours) for ours in OURS}
         print(text(found, gaps))
         if self.picture is not None:
             draw(curves(found), self.picture, f"ETH/UCY, best of {self.samples}, mean of folds")
@@ -101,71 +118,78 @@ class Priors:
     def _errors(
         self, runs: Runs, fold: str, seed: int, setting: Setting, scenes: list[Scene]
     ) -> Errors:
-        prior, calls = setting
-        predictor = runs.predictor(fold, seed, prior)
-        how = Sampling(self.samples, calls, STARTS[calls] if prior == "ogd" else 1.0, seed)
+        predictor = runs.predictor(fold, seed, setting.prior)
+        how = Sampling(self.samples, setting.calls, setting.start, seed)
         forecasts = tqdm(
             predict(predictor, scenes, how),
             total=len(scenes),
-            desc=f"{fold}, seed {seed}, {prior}, {calls} calls",
+            desc=f"{fold}, seed {seed}, {setting.prior}, {setting.calls} calls",
             unit="scene",
         )
         return errors(forecasts)
 
 
-def text(found: Found, gaps: dict[str, Interval]) -> str:
-    """Return the figures of every setting and fold, and the difference that matters."""
+def differences(found: Found, ours: Setting) -> dict[str, Interval]:
+    """Return by how much one of ours errs more than the vanilla prior, on every fold and all."""
+    gaps = {fold: difference([own[ours]], [own[THEIRS]]) for fold, own in found.items()}
+    first, second = ([own[setting] for own in found.values()] for setting in (ours, THEIRS))
+    return {**gaps, "mean of folds": difference(first, second)}
+
+
+def text(found: Found, gaps: Gaps) -> str:
+    """Return the figures of every setting and fold, and the differences that matter."""
     head = f"{'':26}" + "".join(f"{fold:>15}" for fold in [*found, "mean of folds"])
     lines = [head]
     for title, first in (("JADE / JFDE, metres", 2), ("ADE / FDE, metres", 0)):
         lines.append(f"\n{title}")
         for setting in SETTINGS:
-            prior, calls = setting
-            start = STARTS[calls] if prior == "ogd" else 1.0
             means = np.stack([own[setting].means() for own in found.values()])
             pairs = [*means, means.mean(0)]
             cells = (f"{pair[first]:.3f} / {pair[first + 1]:.3f}" for pair in pairs)
-            name = f"{prior}, T = {start:g}, {calls} calls"
+            name = f"{setting.prior}, T = {setting.start:g}, {setting.calls} calls"
             lines.append(f"{name:26}" + "".join(f"{cell:>15}" for cell in cells))
-    lines.append("\nogd, 4 calls, less vanilla, 10 calls; metres, 95 % intervals over windows")
-    lines.append(f"{'':14}" + "".join(f"{name.upper():>29}" for name in FIGURES))
-    for fold, gap in gaps.items():
-        cells = (f"{v:+.4f} ({a:+.4f} to {b:+.4f})" for v, a, b in zip(*gap, strict=True))
-        lines.append(f"{fold:14}" + "".join(f"{cell:>29}" for cell in cells))
+    for ours, own_gaps in gaps.items():
+        lines.append(f"\n{ours}, less vanilla, 10 calls; metres, 95 % intervals over windows")
+        lines.append(f"{'':14}" + "".join(f"{name.upper():>29}" for name in FIGURES))
+        for fold, gap in own_gaps.items():
+            cells = (f"{v:+.4f} ({a:+.4f} to {b:+.4f})" for v, a, b in zip(*gap, strict=True))
+            lines.append(f"{fold:14}" + "".join(f"{cell:>29}" for cell in cells))
     return "\n".join(lines)
 
 
 def curves(found: Found) -> Curves:
-    """Return JADE and JFDE, the mean over folds, of each prior by its calls."""
+    """Return JADE and JFDE, the mean over folds, of each prior and start by its calls."""
     kept: Curves = {"JADE": {}, "JFDE": {}}
     for name, own in kept.items():
-        for prior, calls in SETTINGS:
-            means = [errors[prior, calls].means() for errors in found.values()]
+        for setting in SETTINGS:
+            means = [errors[setting].means() for errors in found.values()]
             value = float(np.mean(means, axis=0)[FIGURES.index(name.lower())])
-            own.setdefault(prior, []).append((calls, value))
+            own.setdefault(setting.group, []).append((setting.calls, value))
     return kept
 
 
-def plain(found: Found, gaps: dict[str, Interval]) -> dict[str, Any]:
+def plain(found: Found, gaps: Gaps) -> dict[str, Any]:
     """Return all figures as JSON can hold them."""
     rows = [
         {
             "fold": fold,
-            "prior": prior,
-            "calls": calls,
+            **setting._asdict(),
             "windows": len(one.counts),
             "people": int(one.counts[:, 0].sum()),
             **dict(zip(FIGURES, one.means().tolist(), strict=True)),
         }
         for fold, own in found.items()
-        for (prior, calls), one in own.items()
+        for setting, one in own.items()
     ]
     told = {
-        fold: {
-            name: {"value": v, "low": low, "high": high}
-            for name, v, low, high in zip(FIGURES, *(p.tolist() for p in gap), strict=True)
+        ours: {
+            fold: {
+                name: {"value": v, "low": low, "high": high}
+                for name, v, low, high in zip(FIGURES, *(p.tolist() for p in gap), strict=True)
+            }
+            for fold, gap in own.items()
         }
-        for fold, gap in gaps.items()
+        for ours, own in gaps.items()
     }
     return {"rows": rows, "differences": told}
 
