@@ -68,18 +68,20 @@ def test_the_priors_are_compared_window_by_window(folder, runs, tmp_path, capsys
     priors.main([*given, "--json", str(paths[0]), "--picture", str(paths[1])])
     printed, kept = capsys.readouterr().out, json.loads(paths[0].read_text())
     assert paths[1].read_bytes().startswith(b"\x89PNG")
-    rows = {(r["fold"], r["prior"], r["calls"]): r for r in kept["rows"]}
-    calls = (2, 4, 7, 10)
-    assert set(rows) == {
-        (f, p, c) for f in ("eth", "hotel") for p in ("ogd", "vanilla") for c in calls
-    }
-    gaps = []
-    for fold in ("eth", "hotel"):
-        gap = rows[fold, "ogd", 4]["jade"] - rows[fold, "vanilla", 10]["jade"]
-        told = kept["differences"][fold]["jade"]
-        assert told["value"] == pytest.approx(gap) and told["low"] <= gap <= told["high"]
-        gaps.append(gap)
-    assert kept["differences"]["mean of folds"]["jade"]["value"] == pytest.approx(sum(gaps) / 2)
+    rows = {(r["fold"], r["prior"], r["calls"], r["start"]): r for r in kept["rows"]}
+    late = [("ogd", c, c / 10) for c in (2, 4, 7, 10)]
+    early = [
+        (p, c, 1.0) for p, own in (("ogd", (2, 4, 7)), ("vanilla", (2, 4, 7, 10))) for c in own
+    ]
+    assert set(rows) == {(f, *one) for f in ("eth", "hotel") for one in [*late, *early]}
+    for start in (0.4, 1.0):
+        gaps, told = [], kept["differences"][f"ogd, T = {start:g}, 4 calls"]
+        for fold in ("eth", "hotel"):
+            gap = rows[fold, "ogd", 4, start]["jade"] - rows[fold, "vanilla", 10, 1.0]["jade"]
+            own = told[fold]["jade"]
+            assert own["value"] == pytest.approx(gap) and own["low"] <= gap <= own["high"]
+            gaps.append(gap)
+        assert told["mean of folds"]["jade"]["value"] == pytest.approx(sum(gaps) / 2)
     assert "ogd, T = 0.4, 4 calls" in printed and "vanilla, T = 1, 10 calls" in printed
 
 
