@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from domains.trajectory.batch import Case
+from domains.trajectory.batch import Case, Window
 from domains.trajectory.costs.language import Constraint, compile, parse
 from domains.trajectory.costs.report import Residual, drawn_goals, residuals
 from domains.trajectory.costs.setting import Setting
@@ -52,6 +52,17 @@ def asking(constraints: str | Sequence[Constraint]) -> Ask:
     """
     found = parse(constraints) if isinstance(constraints, str) else constraints
     return lambda setting: compile(found, setting)
+
+
+def require_fit(scene: Scene, constraints: Sequence[Constraint], window: Window) -> None:
+    """Refuse what cannot be asked of a scene, before anything is sampled.
+
+    Raises:
+        ValueError: in words.
+    """
+    agents = np.flatnonzero(scene.present)
+    origin = scene.positions[agents, scene.now].mean(0) if len(agents) else np.zeros(2)
+    compile(constraints, Setting.of(scene, agents, window.dt, window.future, origin))
 
 
 def judged(forecast: Forecast, constraints: Sequence[Constraint]) -> list[Residual]:

@@ -63,7 +63,7 @@ class Window:
         history: H, steps of history, now included; a scene with fewer is padded in front.
         future: F, steps to predict.
         dt: seconds between steps.
-        reach: metres around the agents within which the map is seen.
+        reach: metres around the middle of the agents within which the map is seen.
         points: L, points of a piece of map.
         pieces: at most so many pieces of map, the nearest; 0 ignores maps.
 

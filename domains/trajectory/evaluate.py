@@ -6,7 +6,7 @@ set          its K worlds
 ``samples``  the first K joint samples, as they come
 ``worlds``   K joint samples that together come near to every sample
 ``snapped``  the K likeliest combinations of marginal modes, as joint samples fall on them
-``modes``    the marginal predictor alone: world k is everybody's k-th mode
+``modes``    the marginal predictor alone: everybody's k-th mode is a world; the likeliest
 ===========  ==================================================================================
 
 No set knows who will be scored: that depends on the future.
@@ -83,8 +83,9 @@ def evaluate(
         modes = split(prepared, prepared.decode(prepared.references().flatten(0, 1)))
         for i, (samples, marginal) in enumerate(zip(found, modes, strict=True)):
             scored, truth = _scored(prepared, i)
+            logits = prepared.modes.logits[i, : samples.shape[1]].log_softmax(-1).double().numpy()
             for kind in kinds:
-                chosen, shares = _chosen(kind, samples, marginal, count)
+                chosen, shares = _chosen(kind, samples, marginal, logits, count)
                 scores[kind].add(chosen[:, scored], truth)
                 worlds[kind].append(multi_world(chosen[:, scored], truth, shares))
         done += len(index)
@@ -105,8 +106,10 @@ def _scored(prepared: Prepared, i: int) -> tuple[NDArray[np.int64], Array]:
     return scored, truth[scored]
 
 
-def _chosen(kind: Kind, samples: Array, modes: Array, count: int) -> tuple[Array, Array]:
-    """Return K worlds (K, N, F, 2) and their probabilities."""
+def _chosen(
+    kind: Kind, samples: Array, modes: Array, logits: Array, count: int
+) -> tuple[Array, Array]:
+    """Return K worlds (K, N, F, 2) and their probabilities; logits are (N, M)."""
     if kind == "samples":
         return samples[:count], np.full(count, 1 / count)
     if kind == "worlds":
@@ -115,5 +118,8 @@ def _chosen(kind: Kind, samples: Array, modes: Array, count: int) -> tuple[Array
         found, shares = selection.snapped(samples, modes, count)
         again = np.arange(count) % len(found)  # fewer combinations than worlds: some twice
         return found[again], shares[again] / shares[again].sum()
-    found = modes[:count]
-    return found, np.full(len(found), 1 / len(found))
+    # Agents are independent for the marginal predictor, and the likeliest worlds come first.
+    chances = logits.sum(0)
+    order = np.argsort(-chances, kind="stable")[:count]
+    shares = np.exp(chances[order] - chances[order].max())
+    return modes[order], shares / shares.sum()

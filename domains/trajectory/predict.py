@@ -63,6 +63,17 @@ def sampled(prepared: Prepared, how: Sampling, guide: Guide = unguided) -> Tenso
     return prepared.decode(u)
 
 
+def require_finite(positions: Tensor) -> Tensor:
+    """Return futures that are numbers.
+
+    Raises:
+        ValueError: where a guidance has diverged.
+    """
+    if not bool(positions.isfinite().all()):
+        raise ValueError("the guidance diverged: positions are no numbers; lower --strength")
+    return positions
+
+
 def require_start(predictor: Predictor, how: Sampling) -> None:
     """Refuse a late start where the prior is that of pure noise.
 
@@ -112,7 +123,7 @@ def predict(
     how = how or Sampling()
     for index in batches(scenes, max(1, ROWS // how.samples)):
         prepared = prepare(predictor, [scenes[i] for i in index])
-        positions = sampled(prepared, how, guide)
+        positions = require_finite(sampled(prepared, how, guide))
         for i, one, found in zip(index, prepared.cases, split(prepared, positions), strict=True):
             chosen, shares = selection.worlds(found, worlds or len(found))
             yield i, Forecast(scenes[i], one.agents, chosen, predictor.config.window.dt, shares)

@@ -4,6 +4,7 @@ A file holds one object: ``scene`` (see :func:`scene_object`) and, for a forecas
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,20 @@ def read_forecast(path: Path) -> Forecast:
     found = _read(path)[1]
     if found is None:
         raise ValueError(f"{path} holds a scene and no forecast; make one with predict or guide")
+    return found
+
+
+def file_name(scene: Scene) -> str:
+    """Return a scene's name as that of a file: no part of it leads to another folder."""
+    return re.sub(r"[^\w.\-]+", "_", scene.name).lstrip(".") or "scene"
+
+
+def free_name(scene: Scene, taken: set[str]) -> str:
+    """Return :func:`file_name`, numbered where it is taken, and take it."""
+    name, count = file_name(scene), 1
+    while (found := name if count == 1 else f"{name}-{count}") in taken:
+        count += 1
+    taken.add(found)
     return found
 
 

@@ -15,12 +15,15 @@ Source: Wang et al. 2024, Optimizing diffusion models for joint trajectory predi
     controllable generation, section 4.3, and its code.
 """
 
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from domains.trajectory.batch import Window, strided
 from domains.trajectory.prepared import Prepared, split
 from domains.trajectory.scene import Scene
 from guided.rng import stream_seed
@@ -48,6 +51,27 @@ class Demand:
     routes: Array
 
 
+def judgeable(scenes: Sequence[Scene], window: Window) -> list[Scene]:
+    """Return the scenes in which somebody who is scored has a whole future.
+
+    Raises:
+        ValueError: where there is none.
+    """
+    kept = []
+    for scene in scenes:
+        steps = scene.now + strided(scene, window) * (1 + np.arange(window.future))
+        if steps[-1] < scene.valid.shape[1]:
+            whole = scene.present & scene.valid[:, steps].all(1)
+            if (whole if scene.scored is None else whole & scene.scored).any():
+                kept.append(scene)
+    if not kept:
+        raise ValueError(
+            f"in none of {len(scenes)} scenes has anybody who is scored a whole future of "
+            f"{window.future} steps of {window.dt:g} s; give longer recordings"
+        )
+    return kept
+
+
 def demands(task: Task, prepared: Prepared, seed: int = 0) -> list[Demand]:
     """Return what a task asks of each scene; of agents whose future is known whole.
 
@@ -64,7 +88,8 @@ def demands(task: Task, prepared: Prepared, seed: int = 0) -> list[Demand]:
         now = scene.positions[prepared.cases[i].agents[known], scene.now]
         routes = truth[known]
         if task == "route":
-            random = np.random.default_rng(stream_seed(seed, i))
+            # By its name, so that what is asked does not depend on the batch.
+            random = np.random.default_rng(stream_seed(seed, zlib.crc32(scene.name.encode())))
             drawn = random.integers(len(modes[i]), size=len(known))
             routes = modes[i][drawn, known]
         found.append(_demand(task, known, np.concatenate([now[:, None], routes], axis=1)))

@@ -1,6 +1,6 @@
 """Training a predictor: latents first, then modes and denoiser in one loop."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,11 @@ def untrained(
 
 
 def run_training(
-    data: Dataset, config: TrajectoryTraining, folder: Path, latents: Latents | None = None
+    data: Dataset,
+    config: TrajectoryTraining,
+    folder: Path,
+    latents: Latents | None = None,
+    source: Mapping[str, Any] | None = None,
 ) -> Iterator[TrainState]:
     """Train in ``folder``, resuming what it holds; yields what :func:`guided.train.train` does.
 
@@ -55,6 +59,7 @@ def run_training(
         config: how.
         folder: of the run.
         latents: fitted before; None fits them to the data.
+        source: where the data come from; a run of other data is not continued.
 
     Raises:
         CheckpointError: for a folder that belongs to another configuration, or is damaged.
@@ -64,7 +69,8 @@ def run_training(
     def batch(step: int, generator: torch.Generator) -> tuple[Any, Any]:
         return data.batch(config.loop.batch, generator, config.vary)
 
-    claim(folder / "training.json", asdict(config))
+    about = {} if source is None else {"source": dict(source)}
+    claim(folder / "training.json", {**asdict(config), **about})
     yield from train(predictor, batch, config.loop, folder)
 
 

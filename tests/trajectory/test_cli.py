@@ -224,7 +224,7 @@ def test_evaluate_prints_and_writes_every_set(model: list[str], tmp_path, capsys
     main(["evaluate", "--quick", *model, "--source", "plaza", "--worlds", "4", "--json", str(path)])
     found, printed = json.loads(path.read_text()), capsys.readouterr().out
     assert [row["kind"] for row in found["sets"]] == list(KINDS)
-    assert "4 windows" in printed and "best of 4" in printed and found["versions"]["torch"]
+    assert "4 windows" in printed and "best of K" in printed and found["versions"]["torch"]
     for row in found["sets"]:
         assert f"{row['windows']['jade']:9.3f}" in printed
         assert row["windows"]["ade"] <= row["windows"]["jade"] <= row["windows"]["mean_jade"]

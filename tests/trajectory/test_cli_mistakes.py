@@ -52,7 +52,7 @@ def told(words: str, folder: Path, capsys) -> str:
 PREDICT = "predict|--model|@ogd|--out|@out"
 GUIDE = "guide|--quick|--model|@ogd|--source|@scene.json|--out|@out"
 EVALUATE = "evaluate|--model|@ogd|--source|@scene.json"
-TASKS = "tasks|--quick|--model|@ogd|--source|@scene.json"
+TASKS = "tasks|--quick|--model|@ogd|--source|plaza"
 
 
 @pytest.mark.parametrize(
@@ -73,19 +73,24 @@ TASKS = "tasks|--quick|--model|@ogd|--source|@scene.json"
         (f"{PREDICT}|--source|@scene.json|--worlds|-2", "choose 1 or more worlds, got -2"),
         ("predict|--model|@nowhere", "nowhere is no checkpoint"),
         ("predict|--model|@empty", "empty is no checkpoint"),
-        ("predict|--model|@vanilla|--source|@scene.json", "starts in pure noise, at 1, got 0.4"),
+        (
+            "predict|--model|@vanilla|--source|@scene.json|--start|0.4",
+            "in pure noise, at 1, got 0.4",
+        ),
         ("predict|--model|@ogd|--out|@notes.doc/x", "cannot write"),
         (f"{EVALUATE}|--worlds|9|--samples|8", "9 worlds need as many samples, got 8; draw more"),
         (f"{EVALUATE}|--worlds|0", "1 or more worlds of 1 or more sets, got 0"),
         (f"{EVALUATE}|--sets", "1 or more worlds of 1 or more sets, got 20 of ()"),
         (f"{EVALUATE}|--json|.", "it is a folder"),
-        ("evaluate|--model|@ogd|--source|@past.json", "nobody who is scored has a whole future"),
-        ("evaluate|--model|@vanilla|--source|@scene.json", "starts in pure noise, at 1, got 0.4"),
-        (TASKS, "methods need scenes to be compared in, got none"),
+        ("evaluate|--model|@ogd|--source|@past.json", "in none of 1 scenes has anybody"),
+        (
+            "evaluate|--model|@vanilla|--source|@scene.json|--start|0.4",
+            "in pure noise, at 1, got 0.4",
+        ),
         (f"{TASKS}|--methods", "1 or more tasks, methods and strengths"),
         (f"{TASKS}|--tasks", "1 or more tasks, methods and strengths"),
         (f"{TASKS}|--strengths|-1", "a strength of 0 or more"),
-        ("tasks|--quick|--model|@ogd|--source|@past.json", "so there is no task"),
+        ("tasks|--quick|--model|@ogd|--source|@past.json", "2 or more scenes of a file, got 1"),
         ("plot|@nowhere.json", "there is no"),
         ("plot|@scene.json|--out|@notes.doc/x", "cannot write"),
         ("animate", "give one or more forecasts"),

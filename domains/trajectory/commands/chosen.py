@@ -12,7 +12,7 @@ from domains.trajectory.model import SHIPPED, Predictor, load_model
 from domains.trajectory.plots import plot_forecast
 from domains.trajectory.predict import Guide, Sampling, predict, unguided
 from domains.trajectory.scene import Scene
-from domains.trajectory.scene_file import write_forecast
+from domains.trajectory.scene_file import free_name, write_forecast
 from domains.trajectory.sources import open_scenes
 
 
@@ -65,8 +65,9 @@ def forecasts(
 
 def written(folder: Path, found: list[Forecast], pictures: bool = True) -> Iterator[Path]:
     """Write each forecast as JSON, and as a picture; yield the files."""
+    taken: set[str] = set()
     for forecast in found:
-        path = folder / f"{forecast.scene.name}.json"
+        path = folder / f"{free_name(forecast.scene, taken)}.json"
         write_forecast(path, forecast)
         yield path
         if pictures:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from domains.trajectory.animate import animate
 from domains.trajectory.commands.chosen import Chosen, forecasts, written
 from domains.trajectory.commands.guide import Guide
@@ -62,6 +64,7 @@ class Demo:
 
 
 def fastest(scene: Scene) -> str:
-    """Return the id of the fastest agent who is seen now."""
-    speeds = (scene.velocities() ** 2).sum(1) * scene.present
-    return scene.ids[int(speeds.argmax())]
+    """Return the id of the fastest vehicle that is seen now; where there is none, of anybody."""
+    speeds = np.where(scene.present, (scene.velocities() ** 2).sum(1), -1.0)
+    cars = scene.present & (np.array(scene.kinds) == "vehicle")
+    return scene.ids[int(np.where(cars, speeds, -1.0).argmax() if cars.any() else speeds.argmax())]

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 from tqdm import tqdm
 
@@ -14,6 +13,7 @@ from domains.trajectory.evaluate import KINDS, Figures, Kind, evaluate
 from domains.trajectory.model import Predictor
 from domains.trajectory.predict import Sampling, require_start
 from domains.trajectory.scene import Scene
+from domains.trajectory.tasks import judgeable
 from guided.results import require_writable, versions, write_json
 
 COLUMNS = ("ade", "fde", "jade", "jfde", "mean_jade", "mean_jfde", "cr_mean", "cr_jade")
@@ -58,6 +58,10 @@ class Evaluate:
             chosen = replace(chosen, count=min(chosen.count or 4, 4))
         predictor, scenes = chosen.load()
         require_start(predictor, how)
+        known = judgeable(scenes, predictor.config.window)
+        if len(known) < len(scenes):
+            print(f"{len(scenes) - len(known)} scenes left out: nobody has a whole future there")
+        scenes = known
         found = scored(predictor, scenes, how, self.worlds, self.sets)
         print(table(found))
         if self.json is not None:
@@ -75,7 +79,6 @@ def scored(
     label: str = "evaluating",
 ) -> list[Figures]:
     """Return the figures of every set of worlds, under a progress bar."""
-    torch.set_num_threads(1)
     found: list[Figures] = []
     with tqdm(total=len(scenes), desc=label, unit="scene") as bar:
         for done, figures in evaluate(predictor, scenes, how, worlds, sets):
@@ -88,16 +91,16 @@ def table(found: Sequence[Figures]) -> str:
     """Return figures as text."""
     first = found[0].windows
     lines = [
-        f"{first.windows} windows, {first.people} people, best of {first.worlds}; metres, shares",
-        f"{'set':8}  " + "  ".join(f"{name:>9}" for name in COLUMNS),
+        f"{first.windows} windows, {first.people} people, best of K; metres, shares",
+        f"{'set':8}   K  " + "  ".join(f"{name:>9}" for name in COLUMNS),
     ]
     for one in found:
-        values = (getattr(one.windows, name) for name in COLUMNS)
-        lines.append(f"{one.kind:8}  " + "  ".join(f"{value:9.3f}" for value in values))
+        values = "  ".join(f"{getattr(one.windows, name):9.3f}" for name in COLUMNS)
+        lines.append(f"{one.kind:8}  {one.windows.worlds:2d}  {values}")
     names = list(found[0].multi_world)
     lines.append("\nArgoverse 2, the world with the least final error of all")
     lines.append(f"{'set':8}  " + "  ".join(f"{name:>14}" for name in names))
     for one in found:
-        values = (one.multi_world[name] for name in names)
-        lines.append(f"{one.kind:8}  " + "  ".join(f"{value:14.3f}" for value in values))
+        values = "  ".join(f"{one.multi_world[name]:14.3f}" for name in names)
+        lines.append(f"{one.kind:8}  {values}")
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from domains.trajectory.animate import animate_comparison
-from domains.trajectory.asking import asking, guide, judged, with_goals
+from domains.trajectory.asking import asking, guide, judged, require_fit, with_goals
 from domains.trajectory.commands.chosen import Chosen, forecasts
 from domains.trajectory.costs.edits import Edit, edited, parse_edit
 from domains.trajectory.costs.language import Constraint, parse
@@ -18,7 +18,7 @@ from domains.trajectory.forecast import Forecast
 from domains.trajectory.guiding import Guidance
 from domains.trajectory.plots import plot_comparison
 from domains.trajectory.predict import Sampling
-from domains.trajectory.scene_file import write_forecast
+from domains.trajectory.scene_file import file_name, write_forecast
 from guided.results import require_writable, versions, write_json
 
 UNGUIDED, GUIDED = "unguided", "guided"
@@ -72,6 +72,8 @@ class Guide:
         require_writable(self.out / "picture.png", self.json)
         predictor, scenes = self.scenes.load()
         scenes = [edited(scene, edits) for scene in scenes] if edits else scenes
+        for scene in scenes:
+            require_fit(scene, constraints, predictor.config.window)
         how = replace(self.how, samples=8, steps=3) if self.quick else self.how
         keep = self.worlds or None
         plain = forecasts(predictor, scenes, how, keep)
@@ -94,7 +96,7 @@ class Guide:
         self, plain: Forecast, told: Forecast, constraints: Sequence[Constraint]
     ) -> dict[str, object]:
         """Print and draw one scene; return its figures."""
-        name = plain.scene.name
+        name = file_name(plain.scene)
         both = {UNGUIDED: plain, GUIDED: told}
         both = {k: with_goals(forecast, constraints) for k, forecast in both.items()}
         rows = {k: judged(forecast, constraints) for k, forecast in both.items()}

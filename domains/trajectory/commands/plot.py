@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from domains.trajectory.plots import plot_forecast, plot_scene
-from domains.trajectory.scene_file import holds_forecast, read_forecast
+from domains.trajectory.scene_file import file_name, free_name, holds_forecast, read_forecast
 from domains.trajectory.sources import open_scenes
 from guided.results import require_writable
 
@@ -36,11 +36,12 @@ class Plot:
         require_writable(self.out / "picture.png")
         if holds_forecast(self.source):
             forecast = read_forecast(Path(self.source))
-            path = self.out / f"{forecast.scene.name}.png"
+            path = self.out / f"{file_name(forecast.scene)}.png"
             plot_forecast(forecast, path, truth=self.truth)
             print(path)
             return
+        taken: set[str] = set()
         for scene in open_scenes(self.source, self.count, self.seed):
-            path = self.out / f"{scene.name}.png"
+            path = self.out / f"{free_name(scene, taken)}.png"
             plot_scene(scene if self.truth else scene.history(), path)
             print(path)

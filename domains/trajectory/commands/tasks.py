@@ -12,7 +12,7 @@ from domains.trajectory.contest import Outcome, contest, contestants, table, tun
 from domains.trajectory.guiding import Method
 from domains.trajectory.predict import Sampling, require_start
 from domains.trajectory.sources import is_made, open_scenes
-from domains.trajectory.tasks import Task
+from domains.trajectory.tasks import Task, judgeable
 from guided.results import require_writable, versions, write_json
 
 OTHER = 500_000  # added to the seed of the scenes on which strengths are chosen
@@ -23,8 +23,8 @@ class Tasks:
     """Send every agent of every scene somewhere, by each method of guidance.
 
     The strength of each is chosen on other scenes (the built-in generator's with another seed, or
-    every fourth of a file's), as the one with the least sum of goal error and distance from the
-    route. Errors are means over agents; min and mean are over samples.
+    the first quarter of a file's), as the one with the least sum of goal error and distance from
+    the route. Errors are means over agents; min and mean are over samples.
     """
 
     tasks: tuple[Task, ...] = ("goal", "deceleration", "route")
@@ -69,7 +69,15 @@ class Tasks:
                 source, max(2, count // 2), self.scenes.scene_seed + OTHER, predictor.config.window
             )
         else:
-            other, scenes = scenes[::4], [s for i, s in enumerate(scenes) if i % 4]
+            if len(scenes) < 2:
+                raise ValueError(
+                    f"tasks need 2 or more scenes of a file, got {len(scenes)}: strengths are "
+                    f"chosen on one part"
+                )
+            cut = max(1, len(scenes) // 4)
+            other, scenes = scenes[:cut], scenes[cut:]
+        window = predictor.config.window
+        other, scenes = judgeable(other, window), judgeable(scenes, window)
         found: dict[str, list[Outcome]] = {}
         for task in self.tasks:
             rivals = contestants(self.methods, strengths)

@@ -1,6 +1,6 @@
 """train: the command that made the shipped predictor, and makes your own."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +53,8 @@ class Train:
         fitted = None if self.latents is None else load_latents(self.latents, config.model)
         state: TrainState | None = None
         with tqdm(total=config.loop.steps, desc="training", unit="step") as bar:
-            for state in run_training(data, config, self.out, fitted):
+            source = {**asdict(scenes), "latents": None if fitted is None else str(self.latents)}
+            for state in run_training(data, config, self.out, fitted, source):
                 bar.update(state.step - bar.n)
                 bar.set_postfix(loss=f"{state.loss:.3f}", lr=f"{state.lr:.2g}")
         assert state is not None  # a finished run yields its last state

@@ -50,6 +50,8 @@ DEMANDS: tuple[type[Demand], ...] = (
     demands_of_place.StopBefore,
 )
 
+HEAVIEST = 1e6  # of a weight
+
 
 @dataclass(frozen=True)
 class Constraint:
@@ -124,8 +126,8 @@ def _line(cursor: Cursor) -> list[Constraint]:
 
 def _weight(cursor: Cursor) -> float:
     found = number(cursor, "a weight")
-    if found < 0:
-        raise Misfit(cursor.index - 1, "a weight of 0 or more")
+    if not 0 <= found <= HEAVIEST:
+        raise Misfit(cursor.index - 1, f"a weight of 0 to {HEAVIEST:g}")
     return found
 
 
