@@ -119,27 +119,30 @@ class ECM(MPGD):
 
     def move(self, slope: Tensor) -> Tensor:
         """Return what to take off the clean estimate for a gradient (B, ...), both in u."""
+        if self.metric is not None:
+            return self._along(self.metric.to(slope), slope)
         spread = rows_of(self.spread, slope) if isinstance(self.spread, Tensor) else self.spread
-        if self.metric is None:
-            return clipped(self.scale / spread * slope, self.clip) / spread
-        return clipped(self.scale * spread * along(self.metric, slope), self.clip) / spread
+        return clipped(self.scale / spread * slope, self.clip) / spread
 
+    def _along(self, metric: Tensor, slope: Tensor) -> Tensor:
+        """Return the move for a metric, (k, k) or of R requests.
 
-def along(metric: Tensor, slope: Tensor) -> Tensor:
-    """Return M times gradients (B, ..., k), for M (k, k) or (R, ..., k, k) of R requests.
-
-    Raises:
-        ValueError: for a batch that is no multiple of R.
-    """
-    metric = metric.to(slope)
-    if metric.ndim == 2:
-        return slope @ metric.mT
-    requests = len(metric)
-    if len(slope) % requests:
-        raise ValueError(f"{requests} requests cannot share {len(slope)} rows evenly")
-    # The rows of a request side by side: one product of matrices each, nothing repeated.
-    rows = slope.unflatten(0, (requests, -1)).movedim(1, -2)  # (R, ..., B / R, k)
-    return (rows @ metric.mT).movedim(-2, 1).flatten(0, 1)
+        The rows of a request lie side by side, so that it takes one product of matrices for each
+        and nothing is repeated.
+        """
+        requests = 1 if metric.ndim == 2 else len(metric)
+        if len(slope) % requests:
+            raise ValueError(f"{requests} requests cannot share {len(slope)} rows evenly")
+        rows = slope.unflatten(0, (requests, -1)).movedim(1, -2)  # (R, ..., B / R, k)
+        spread: float | Tensor = self.spread
+        if isinstance(spread, Tensor):
+            spread = spread.to(slope)
+            if spread.ndim == slope.ndim and len(spread) in (1, requests):
+                spread = spread[..., None, :]
+            else:  # it broadcasts against x in another way
+                spread = spread.expand(slope.shape).unflatten(0, (requests, -1)).movedim(1, -2)
+        moves = clipped(self.scale * spread * (rows @ metric.mT), self.clip) / spread
+        return moves.movedim(-2, 1).flatten(0, 1)
 
 
 def rows_of(requests: Tensor, x: Tensor) -> Tensor:
