@@ -112,6 +112,17 @@ def test_folds_of_eth_ucy(tmp_path):
         open_scenes(f"{root}:x")
 
 
+def test_recordings_without_a_window_are_named(tmp_path):
+    path = write(tmp_path / "short.txt", rows({1: range(19)}))
+    with pytest.raises(ValueError, match=r"short.txt holds no window of 20 frames with a person"):
+        open_scenes(str(path))
+    root = folder(tmp_path)
+    for name in ("students001", "students003"):
+        write(root / "all_data" / f"{name}.txt", rows({1: range(19)}))
+    with pytest.raises(ValueError, match=r":univ holds no window of 20 frames with a person"):
+        open_scenes(f"{root}:univ")
+
+
 @pytest.mark.parametrize(("many", "count"), [(10, 3), (7, 6), (100, 37), (2, 1)])
 def test_thinning_keeps_the_ends_and_even_gaps(many, count):
     found = thinned(list(range(many)), count)
