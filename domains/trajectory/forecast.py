@@ -83,7 +83,7 @@ class Forecast:
                 f"{name}: probabilities are 0 or more and have the sum 1, got {least:.6g} at least "
                 f"and the sum {total:.6g}; divide shares by their sum"
             )
-        if not self.dt > 0:
+        if not 0 < self.dt < np.inf:
             raise ValueError(f"{name}: dt is a positive time in seconds, got {self.dt}")
 
     def _require_goals(self) -> None:

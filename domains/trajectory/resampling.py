@@ -6,7 +6,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from domains.trajectory.forecast import Forecast
-from domains.trajectory.scene import Scene
+from domains.trajectory.scene import MOST_STEPS, Scene
 
 ROUNDING = 1e-6  # seconds
 
@@ -55,10 +55,15 @@ def stepped(scene: Scene, dt: float) -> Scene:
         dt: seconds between the new steps.
 
     Raises:
-        ValueError: for a time that is not positive.
+        ValueError: for a time that is not positive and finite, or so short that the scene would
+            have more than :data:`MOST_STEPS` steps.
     """
-    if not dt > 0:
+    if not 0 < dt < np.inf:
         raise ValueError(f"resampling needs a positive dt, got {dt}")
+    if (scene.valid.shape[1] - 1) * scene.dt > MOST_STEPS * dt:
+        raise ValueError(
+            f"{scene.name} would have more than {MOST_STEPS} steps of {dt} s; take a longer dt"
+        )
     if abs(dt - scene.dt) * scene.valid.shape[1] < ROUNDING:
         return scene
     before = int(scene.now * scene.dt / dt + ROUNDING)

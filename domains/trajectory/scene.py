@@ -20,6 +20,7 @@ STAND_INS = {
     "static": ("vehicle",),
     "other": ("pedestrian", "vehicle"),
 }
+MOST_STEPS = 100_000  # of a file: more are a mistake, and would fill the memory
 STILL = 0.05  # metres a step below which a direction of motion is noise
 
 
@@ -90,7 +91,7 @@ class Scene:
                 raise ValueError(f"{self.name}: {name} needs shape {expected}, got {got}")
         if not 0 <= self.now < steps:
             raise ValueError(f"{self.name}: now is one of the {steps} steps, got {self.now}")
-        if not self.dt > 0:
+        if not 0 < self.dt < np.inf:
             raise ValueError(f"{self.name}: dt is a positive time in seconds, got {self.dt}")
 
     @property

@@ -1,6 +1,7 @@
 """Scenes and forecasts as JSON: a format for data of one's own, and between two commands.
 
 A file holds one object: ``scene`` (see :func:`scene_object`) and, for a forecast, ``forecast``.
+An agent of whom any row has no heading is headed where it moves, at all its steps.
 """
 
 import json
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from domains.trajectory.forecast import Forecast
 from domains.trajectory.road import Lane, RoadMap
-from domains.trajectory.scene import Scene, directions
+from domains.trajectory.scene import MOST_STEPS, Scene, directions
 from guided.results import require_writable, write_json
 
 DIGITS = 4  # of a coordinate: a tenth of a millimetre
@@ -126,6 +127,8 @@ def _read(path: Path) -> tuple[Scene, Forecast | None]:
         raise ValueError(f"cannot read {path} ({error}); check the path") from None
     except KeyError as error:
         raise ValueError(f"{path} lacks the entry {error}; see the format in its docs") from None
+    except RecursionError:
+        raise ValueError(f"{path} is no scene file: it is nested too deeply; mend it") from None
     except (TypeError, IndexError, OverflowError, ValueError) as error:
         raise ValueError(f"{path} is no scene file: {error}") from None
 
@@ -139,21 +142,25 @@ def _object(held: Any, name: str) -> dict[str, Any]:
 def _scene(held: dict[str, Any]) -> Scene:
     tracks = [_object(track, "a track") for track in held["tracks"]]
     steps, now = int(held["steps"]), int(held["now"])
+    if not isinstance(held["name"], str):
+        raise ValueError(f"the scene's name needs to be text, got {held['name']!r}; put quotes")
+    if steps > MOST_STEPS:
+        raise ValueError(f"a scene has {MOST_STEPS} steps at most, got {steps}; cut it")
     shape = (len(tracks), steps)
     positions, headings, valid = np.zeros((*shape, 2)), np.zeros(shape), np.zeros(shape, bool)
-    turned = True
+    turned = np.ones((len(tracks), 1), bool)
     for a, track in enumerate(tracks):
         for step, x, y, *heading in _rows(track, steps):
             positions[a, step], valid[a, step] = (x, y), True
             headings[a, step] = heading[0] if heading else 0.0
-            turned = turned and bool(heading)
+            turned[a] &= bool(heading)
     scored = [bool(track.get("scored", True)) for track in tracks]
     return Scene(
         name=held["name"],
         ids=tuple(str(track["id"]) for track in tracks),
         kinds=tuple(track["kind"] for track in tracks),
         positions=positions,
-        headings=headings if turned else directions(positions, valid, now),
+        headings=np.where(turned, headings, directions(positions, valid, now)),
         valid=valid,
         now=now,
         dt=float(held["dt"]),

@@ -39,7 +39,8 @@ def open_scenes(
             of recordings whose own do not fit.
 
     Raises:
-        ValueError: for a source that is none of these, or cannot be read, or a negative count.
+        ValueError: for a source that is none of these, or cannot be read, or holds no scene, or a
+            negative count.
     """
     if count < 0:
         raise ValueError(f"count is 0 (all) or more scenes, got {count}")
@@ -49,7 +50,7 @@ def open_scenes(
     if fold:
         from domains.trajectory.readers.eth_ucy import testing_windows
 
-        return thinned(testing_windows(Path(path), fold), count)
+        return thinned(_some(testing_windows(Path(path), fold), source), count)
     found = _read(Path(source), count)
     return found if window is None else [_fitted(scene, window) for scene in found]
 
@@ -128,4 +129,15 @@ def _argoverse(path: Path) -> list[Scene]:
 def _pedestrians(path: Path) -> list[Scene]:
     from domains.trajectory.readers.eth_ucy import read_text, windows
 
-    return windows(read_text(path))
+    return _some(windows(read_text(path)), str(path))
+
+
+def _some(found: list[Scene], source: str) -> list[Scene]:
+    from domains.trajectory.readers.eth_ucy import FUTURE, HISTORY
+
+    if not found:
+        raise ValueError(
+            f"{source} holds no window of {HISTORY + FUTURE} frames with a person in all of them; "
+            f"give a longer recording"
+        )
+    return found

@@ -28,7 +28,10 @@ class Scenes:
     """Of the generator."""
 
     def load(self, window: Window) -> tuple[list[Scene], list[Scene]]:
-        """Return the scenes to train on, and those held out: for files every tenth.
+        """Return the scenes to train on, and those held out: for files the last tenth.
+
+        Windows of one recording overlap, so those that share a frame with what is held out, as
+        many as a window has frames, are in neither part.
 
         Raises:
             ValueError: for a source that cannot be read or has too few scenes.
@@ -44,10 +47,11 @@ class Scenes:
             root = Path(folder)
             return training_windows(root, fold), training_windows(root, fold, "val")
         found = open_scenes(self.source, count=0, window=window)
-        if len(found) < 10:
+        end = len(found) - len(found) // 10
+        kept = found[: max(end - _shared(self.source), 0)]
+        if len(found) < 10 or not kept:
             raise ValueError(f"{self.source} holds {len(found)} scenes, too few to train on")
-        kept = [scene for i, scene in enumerate(found) if i % 10]
-        return kept, found[::10]
+        return kept, found[end:]
 
     def _generated(self, count: int, seed: int, window: Window) -> list[Scene]:
         if count < 1:
@@ -58,3 +62,10 @@ class Scenes:
     def few(self) -> "Scenes":
         """Return a handful of the same, for smoke tests."""
         return replace(self, count=12, held_out=4)
+
+
+def _shared(source: str) -> int:
+    """Return how many scenes before one may share a frame with it: none of other files."""
+    from domains.trajectory.readers.eth_ucy import FUTURE, HISTORY
+
+    return HISTORY + FUTURE if source.endswith(".txt") else 0

@@ -122,7 +122,16 @@ def test_what_has_no_orientation_heads_where_it_moves(tmp_path: Path) -> None:
     inner = small.MOVING.format(type="pedestrian", states=small.states(2, 3, orientation=None))
     text = small.new(f'<dynamicObstacle id="6">{inner}</dynamicObstacle>')
     scene = read_commonroad(written(tmp_path, text))
-    assert scene.headings[0].tolist() == [0, 0, 0]
+    assert scene.headings[0].tolist() == [0.5, 0, 0]  # only the first has one
+
+
+def test_a_missing_orientation_of_the_future_leaves_the_history(tmp_path: Path) -> None:
+    later = small.state("state", 3, 4, 1, None)
+    inner = small.MOVING.format(type="car", states=small.states(2, 3) + later)
+    text = small.new(f'<dynamicObstacle id="6">{inner}</dynamicObstacle>')
+    scene = read_commonroad(written(tmp_path, text))
+    assert scene.now == 1
+    assert scene.headings[0].tolist() == [0.5, 0.5, 0.5, 0]
 
 
 def test_an_obstacle_without_a_trajectory_is_one_point(tmp_path: Path) -> None:

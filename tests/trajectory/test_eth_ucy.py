@@ -158,9 +158,14 @@ WALK = rows({1: range(20)})
         ([("frame", "id", "x", "y"), *WALK], "is no table of numbers .*; check the file"),
         ([*WALK, (980, 1)], "is no table of numbers"),
         ([], r"needs rows of 4 numbers, got shape \(0"),
+        ([("# nobody",)], r"needs rows of 4 numbers, got shape \(0"),
+        ([*WALK, (980.5, 1, 0, 0)], "a frame is a whole number, got 980.5; mend the file"),
+        ([*WALK, (980, 1.5, 0, 0)], "a person is a whole number, got 1.5; mend the file"),
+        ([*WALK, (980, 1e300, 0, 0)], r"a person is a whole number, got 1e\+300; mend"),
+        ([*WALK, (780 + 10**6, 1, 0, 0)], "frames lie within 100000 steps, got 100001; mend"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:loadtxt")
+@pytest.mark.filterwarnings("error")
 def test_files_of_another_form_are_named(tmp_path, table, said):
     path = write(tmp_path / "walk.txt", table)
     with pytest.raises(ValueError, match=said) as error:

@@ -56,6 +56,7 @@ def with_nan():
         ({"scene": absent()}, "agent p3 is not seen now, where its path begins; leave it out"),
         ({"dt": 0.0}, "dt is a positive time in seconds, got 0.0"),
         ({"dt": float("nan")}, "dt is a positive time in seconds, got nan"),
+        ({"dt": float("inf")}, "dt is a positive time in seconds, got inf"),
         ({"goals": (("g", np.zeros(3), None),)}, "the goal 'g' needs a point of two finite"),
         ({"goals": (("g", np.full(2, np.nan), 0),)}, "the goal 'g' needs a point of two finite"),
         ({"goals": (("g", np.zeros(2), 5),)}, "the goal 'g' is of agent 5, but the scene has 5"),

@@ -248,7 +248,13 @@ def test_a_plan_is_read_from_yaml(tmp_path):
         ("- all: apart 2", "a plan has the parts constraints and edits, got list"),
         ("goals: []", r"a plan has the parts constraints and edits, got \['goals'\]"),
         ("constraints: all", "constraints are a list of lines, got str; begin with -"),
-        ("constraints: [3]", "an entry of a plan is a line or a mapping, got 3"),
+        ("constraints: [[3]]", r"an entry of a plan is a line or a mapping, got \['3'\]"),
+        ("constraints: [3]", "line 1, '3': got '3'"),
+        ("constraints: [{agent: {a: 1}, speed: 2}]", "an id in a plan is .* got {'a': '1'}; write"),
+        ("constraints: [{agents: [1, [2]], apart: 2}]", r"an id in a plan is .* got \['2'\]"),
+        ("constraints: [{agent: , speed: 2}]", "an id in a plan is a word or a number, got ''"),
+        ("constraints: [{agent: 1, follow lane: [{a: 1}]}]", "an id in a plan .* got {'a': '1'}"),
+        ("constraints: [{agent: 1, speed: 1_000}]", "got '1_000'"),
         ("constraints: ['all: apart 2', 'all: part 2']", "line 2, 'all: part 2': got 'part'"),
         ("edits: ['remove 4']", "line 1, 'remove 4': got '4' at character 8, expected \"agent\""),
         (
@@ -264,6 +270,12 @@ def test_a_plan_says_what_is_wrong(text, said, tmp_path):
         read_plan(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("id", ["007", "yes", "no", "1_000", "null", "1e3", "0x1F", "true", "1.50"])
+def test_ids_of_a_plan_stay_as_they_are_written(id):
+    plan = plan_of(f"constraints: [{{agent: {id}, follow lane: [{id}, b], weight: 2e0}}]")
+    assert list(plan.constraints) == parse(f"agent {id}: follow lane {id} -> b * 2")
 
 
 def test_a_plan_that_is_not_there(tmp_path):

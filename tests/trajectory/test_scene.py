@@ -36,6 +36,7 @@ def nan_at(part, a, step):
         (wrong("now", -1), "now is one of the 9 steps, got -1"),
         (wrong("dt", 0.0), "dt is a positive time in seconds, got 0.0"),
         (wrong("dt", float("nan")), "dt is a positive time in seconds, got nan"),
+        (wrong("dt", float("inf")), "dt is a positive time in seconds, got inf"),
         (wrong("positions", nan_at("positions", 0, 6)), "agent p0 has a position .* at step 6"),
         (wrong("headings", nan_at("headings", 3, 0)), "p3 has a position or heading .* at step 0"),
         (lambda: crowd().agent("x"), "crowd-0 has no agent 'x'; it has 5: p0, p1, p2, p3, p4"),

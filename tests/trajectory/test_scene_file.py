@@ -111,6 +111,17 @@ def test_a_scene_by_hand_has_headings_of_its_motion(tmp_path):
     np.testing.assert_array_equal(found.positions[1, 1], [0, -3])
 
 
+def test_a_row_without_a_heading_leaves_the_other_agents(tmp_path):
+    held = plain()
+    for row in held["tracks"][0]["steps"]:
+        row.append(0.25)
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps({"scene": held}))
+    found = read_scene(path)
+    np.testing.assert_array_equal(found.headings[0], 0.25)
+    np.testing.assert_allclose(found.headings[1, 1:3], np.pi / 2)
+
+
 def test_who_is_scored_and_lanes_without_a_centre(tmp_path):
     held = plain()
     held["tracks"][1]["scored"] = False
@@ -183,6 +194,8 @@ WRONG = [
     (put("scene", "tracks", {"a": 1}), "a track needs to be an object, got str"),
     (put("scene", "tracks", 0, [1]), "a track needs to be an object, got list"),
     (put("scene", "steps", "many"), "is no scene file: invalid literal for int"),
+    (put("scene", "steps", 100_001), "a scene has 100000 steps at most, got 100001; cut it"),
+    (put("scene", "name", 7), "the scene's name needs to be text, got 7; put quotes"),
     (put("scene", "steps", -3), "is no scene file: .*negative"),
     (put("scene", "steps", float("inf")), "is no scene file: cannot convert float infinity"),
     (put("scene", "now", 9), "crowd-0: now is one of the 9 steps, got 9"),
@@ -230,6 +243,13 @@ def test_truncated_files_are_named(tmp_path, part):
     write_scene(path, crowd())
     path.write_text(path.read_text()[:part])
     with pytest.raises(ValueError, match=r"s.json is no scene file: "):
+        read_scene(path)
+
+
+def test_deep_nests_are_named(tmp_path):
+    path = tmp_path / "s.json"
+    path.write_text("[" * 200_000)
+    with pytest.raises(ValueError, match=r"s.json is no scene file: it is nested too deeply"):
         read_scene(path)
 
 

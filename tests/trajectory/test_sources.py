@@ -112,6 +112,17 @@ def test_folds_of_eth_ucy(tmp_path):
         open_scenes(f"{root}:x")
 
 
+def test_recordings_without_a_window_are_named(tmp_path):
+    path = write(tmp_path / "short.txt", rows({1: range(19)}))
+    with pytest.raises(ValueError, match=r"short.txt holds no window of 20 frames with a person"):
+        open_scenes(str(path))
+    root = folder(tmp_path)
+    for name in ("students001", "students003"):
+        write(root / "all_data" / f"{name}.txt", rows({1: range(19)}))
+    with pytest.raises(ValueError, match=r":univ holds no window of 20 frames with a person"):
+        open_scenes(f"{root}:univ")
+
+
 @pytest.mark.parametrize(("many", "count"), [(10, 3), (7, 6), (100, 37), (2, 1)])
 def test_thinning_keeps_the_ends_and_even_gaps(many, count):
     found = thinned(list(range(many)), count)
@@ -157,10 +168,26 @@ def test_training_on_a_fold_and_on_files(tmp_path):
     assert len(train) == len(kept) == 6
     assert {s.name.split("_")[-1] for s in train} == {"train-0"}
     assert {s.name.split("_")[-1] for s in kept} == {"val-0"}
-    path = write(tmp_path / "walk.txt", rows({1: range(31)}))
+    path = write(tmp_path / "walk.txt", rows({1: range(59)}))
     train, kept = Scenes(str(path)).load(WINDOW)
-    assert [s.name for s in kept] == ["walk-0", "walk-10"] and len(train) == 10
-    assert not {s.name for s in train} & {s.name for s in kept}
-    short = write(tmp_path / "short.txt", rows({1: range(20)}))
-    with pytest.raises(ValueError, match=r"short.txt holds 1 scenes, too few to train on"):
-        Scenes(str(short)).load(WINDOW)
+    assert [s.name for s in kept] == [f"walk-{i}" for i in range(36, 40)]
+    assert [s.name for s in train] == [f"walk-{i}" for i in range(16)]
+    for frames, count in ((20, 1), (41, 22)):
+        short = write(tmp_path / "short.txt", rows({1: range(frames)}))
+        with pytest.raises(ValueError, match=rf"short.txt holds {count} scenes, too few to train"):
+            Scenes(str(short)).load(WINDOW)
+
+
+@pytest.mark.parametrize("dt", [0.4, 0.8])
+def test_no_frame_is_both_trained_on_and_held_out(tmp_path, dt):
+    path = write(tmp_path / "walk.txt", rows({1: range(70)}))
+    parts = Scenes(str(path)).load(Window(history=4, future=3, dt=dt))
+    places = [{x for s in part for x in s.positions[0, :, 0].tolist()} for part in parts]
+    assert places[0] and places[1] and max(places[0]) < min(places[1])
+
+
+def test_files_of_scenes_of_their_own_lose_none(tmp_path):
+    for i in range(10):
+        argoverse_files.write(tmp_path / f"{i}")
+    train, kept = Scenes(str(tmp_path)).load(Window())
+    assert [len(train), len(kept)] == [9, 1]

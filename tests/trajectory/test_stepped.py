@@ -53,3 +53,11 @@ def test_its_own_steps_leave_a_scene_alone() -> None:
 def test_a_time_that_is_not_positive_is_refused() -> None:
     with pytest.raises(ValueError, match="positive dt, got -1"):
         stepped(moving(), -1)
+    with pytest.raises(ValueError, match="positive dt, got inf"):
+        stepped(moving(), float("inf"))
+
+
+@pytest.mark.parametrize("dt", [1e-7, 1e-320])
+def test_a_time_that_makes_too_many_steps_is_refused(dt: float) -> None:
+    with pytest.raises(ValueError, match=f"would have more than 100000 steps of {dt} s; take a"):
+        stepped(moving(), dt)

@@ -8,7 +8,8 @@
       - {agent: 3, goal: [12.0, 4.5], at: 3.2, weight: 2}
       - {agents: [1, 4], apart: 3}
 
-A constraint is a line of the language, or a mapping of its words in their order.
+A constraint is a line of the language, or a mapping of its words in their order. Every scalar is
+taken as its text, so that an id such as 007, yes or 1_000 stays what it is.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from typing import Any
 
 from domains.trajectory.costs.edits import Edit, parse_edit
 from domains.trajectory.costs.language import GROUPS, Constraint, parse
-from domains.trajectory.costs.words import quoted, written
+from domains.trajectory.costs.words import Cursor, Misfit, number, quoted, words
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def plan_of(text: str) -> Plan:
     import yaml
 
     try:
-        found = yaml.safe_load(text)
+        found = yaml.load(text, yaml.BaseLoader)  # as safe, and without guesses at types
     except yaml.YAMLError as error:
         said = " ".join(str(error).split())
         raise ValueError(f"the plan is no YAML ({said}); mend it there") from None
@@ -104,19 +105,36 @@ def as_line(entry: Any) -> str:
     (who, ids), *rest = entry.items()
     head = who
     if who not in GROUPS:
-        head = f"{who} {' and '.join(quoted(str(i)) for i in _many(ids))}"
+        head = f"{who} {' and '.join(_id(i) for i in _many(ids))}"
     parts = [f"* {_text(value)}" if key == "weight" else _demand(key, value) for key, value in rest]
     return f"{head}: {' '.join(parts)}"
 
 
 def _demand(key: str, value: Any) -> str:
-    if key == "speed" and isinstance(value, int | float):
+    if key == "speed" and _is_number(value):
         return f"speed = {_text(value)}"
-    if key in ("acceleration", "jerk") and isinstance(value, int | float):
+    if key in ("acceleration", "jerk") and _is_number(value):
         return f"{key} <= {_text(value)}"
     if str(key).endswith("lane") and isinstance(value, list):
-        return f"{key} {' -> '.join(quoted(str(lane)) for lane in value)}"
+        return f"{key} {' -> '.join(map(_id, value))}"
     return f"{key} {_text(value)}".strip()
+
+
+def _is_number(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    cursor = Cursor(words(value))
+    try:
+        number(cursor)
+    except Misfit:
+        return False
+    return not cursor.next
+
+
+def _id(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"an id in a plan is a word or a number, got {value!r}; write it so")
+    return quoted(value)
 
 
 def _many(value: Any) -> Sequence[Any]:
@@ -125,10 +143,8 @@ def _many(value: Any) -> Sequence[Any]:
 
 def _text(value: Any) -> str:
     """Return a value of YAML in words: true is nothing more to say, a list of two is a point."""
-    if value is True:
+    if value == "true":
         return ""
-    if isinstance(value, int | float):
-        return written(value)
     if isinstance(value, list) and value and isinstance(value[0], list):
         return " ".join(map(_text, value))
     if isinstance(value, list):

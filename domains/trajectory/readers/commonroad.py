@@ -12,9 +12,8 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from domains.trajectory.readers.lanelets import decimal, points, read_lanelets, required
-from domains.trajectory.scene import Scene, directions
+from domains.trajectory.scene import MOST_STEPS, Scene, directions
 
-MOST_STEPS = 100_000  # a later step is a mistake, and would fill the memory
 OBSTACLES = ("obstacle", "dynamicObstacle", "staticObstacle")
 KIND_OF = {
     "car": "vehicle",
@@ -54,8 +53,8 @@ class Track(NamedTuple):
 def read_commonroad(path: Path, now: int | None = None, road: bool = True) -> Scene:
     """Read a scenario; steps of the scene are the time steps of the file.
 
-    An interval or a region counts as its middle. An obstacle without orientations is headed where
-    it moves; a dynamic one without a trajectory is seen at its initial step alone. Static
+    An interval or a region counts as its middle. A state without an orientation is headed where the
+    obstacle moves; a dynamic one without a trajectory is seen at its initial step alone. Static
     obstacles have the kind ``static`` at all steps. Occupancy sets, planning problems, phantom and
     environment obstacles are not read.
 
@@ -107,13 +106,12 @@ def _scene(root: Element, stem: str, now: int | None, road: bool) -> Scene:
             at = slice(None) if track.still else step
             values[row, at], valid[row, at] = state, True
     positions, headings = values[..., :2], values[..., 2]
-    unknown = (valid & np.isnan(headings)).any(1, keepdims=True)
     return Scene(
         name=root.get("benchmarkID") or stem,
         ids=tuple(track.id for track in tracks),
         kinds=tuple(track.kind for track in tracks),
         positions=positions,
-        headings=np.where(unknown, directions(positions, valid, now), headings),
+        headings=np.where(np.isnan(headings), directions(positions, valid, now), headings),
         valid=valid,
         now=now,
         dt=dt,

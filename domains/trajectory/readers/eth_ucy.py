@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.trajectory.scene import Scene, directions
+from domains.trajectory.scene import MOST_STEPS, Scene, directions
 
 HISTORY, FUTURE, DT = 8, 12, 0.4
 TESTED = {
@@ -41,6 +41,7 @@ RECORDINGS = (
     "uni_examples",
 )
 FOLDS = (*TESTED, CORRECTED)
+WHOLE = 2**53  # beyond, floats skip whole numbers
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def read_text(path: Path) -> Recording:
     """Read rows of ``frame person x y``, frames 10 apart.
 
     Raises:
-        ValueError: for a file that is not of this form, NaN, or a person twice in a frame.
+        ValueError: for a file that is not of this form, NaN, a frame or person that is no whole
+            number, more than :data:`MOST_STEPS` steps, or a person twice in a frame.
     """
     return _recording(path, _table(path, 4), 10, (2, 3))
 
@@ -185,7 +187,9 @@ def _table(path: Path, columns: int) -> NDArray[np.float64]:
     if not path.is_file():
         raise ValueError(f"{path} is not there; give the folder of the ETH/UCY text files")
     try:
-        rows = np.loadtxt(path, ndmin=2)
+        lines = [line for line in path.read_text().splitlines() if line.partition("#")[0].strip()]
+        # NumPy warns of a table without rows, where one sentence follows.
+        rows = np.loadtxt(lines, ndmin=2) if lines else np.empty((0, columns))
     except ValueError as error:
         raise ValueError(f"{path} is no table of numbers ({error}); check the file") from None
     if not len(rows) or rows.shape[1] != columns:
@@ -196,11 +200,23 @@ def _table(path: Path, columns: int) -> NDArray[np.float64]:
     return rows
 
 
+def _whole(path: Path, values: NDArray[np.float64], name: str) -> NDArray[np.int64]:
+    wrong = (values % 1 != 0) | (np.abs(values) > WHOLE)
+    for value in values[wrong][:1]:
+        raise ValueError(f"{path}: a {name} is a whole number, got {value:g}; mend the file")
+    return values.astype(np.int64)
+
+
 def _recording(
     path: Path, rows: NDArray[np.float64], step: int, columns: Sequence[int]
 ) -> Recording:
-    frames, people = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
+    frames, people = _whole(path, rows[:, 0], "frame"), _whole(path, rows[:, 1], "person")
     frames = frames - frames.min()
+    if frames.max() // step >= MOST_STEPS:
+        raise ValueError(
+            f"{path}: frames lie within {MOST_STEPS} steps, got {frames.max() // step + 1}; mend "
+            f"the first column"
+        )
     # The original annotation shifts its grid of frames where nobody is there; within a person's
     # track it never does.
     order = np.lexsort((frames, people))
