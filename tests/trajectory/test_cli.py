@@ -10,6 +10,7 @@ import torch
 from domains.trajectory.cli import commands, main
 from domains.trajectory.commands import guide as guide_command
 from domains.trajectory.commands import train as train_command
+from domains.trajectory.commands.animate import headings_of
 from domains.trajectory.evaluate import KINDS
 from domains.trajectory.export.argoverse import check_submission, read_submission
 from domains.trajectory.model import SHIPPED, load_model
@@ -137,6 +138,15 @@ def test_plot_draws_forecasts_and_scenes(forecast: Path, tmp_path, capsys) -> No
     for path in capsys.readouterr().out.split():
         assert Path(path).read_bytes().startswith(b"\x89PNG")
     assert len(list((tmp_path / "b").iterdir())) == 2
+
+
+def test_panels_of_files_with_one_name_have_their_folders() -> None:
+    paths = [
+        Path(name) for name in ("a/x.json", "b/x.json", "b/y.json", "c/a/z.json", "d/a/z.json")
+    ]
+    first, second, third, *last = headings_of(paths)
+    assert [first, second, third] == ["a/x", "b/x", "y"]
+    assert last == [str(path.resolve()) for path in paths[3:]]
 
 
 def test_animate_films_one_or_several(forecast: Path, tmp_path) -> None:

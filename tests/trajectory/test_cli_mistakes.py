@@ -81,6 +81,7 @@ TASKS = "tasks|--quick|--model|@ogd|--source|plaza"
         (f"{EVALUATE}|--worlds|9|--samples|8", "9 worlds need as many samples, got 8; draw more"),
         (f"{EVALUATE}|--worlds|0", "1 or more worlds of 1 or more sets, got 0"),
         (f"{EVALUATE}|--sets", "1 or more worlds of 1 or more sets, got 20 of ()"),
+        (f"{EVALUATE}|--sets|samples|modes|modes", "--sets has modes more than once"),
         (f"{EVALUATE}|--json|.", "it is a folder"),
         ("evaluate|--model|@ogd|--source|@past.json", "in none of 1 scenes has anybody"),
         (
@@ -97,6 +98,7 @@ TASKS = "tasks|--quick|--model|@ogd|--source|plaza"
         ("animate|@scene.json", "holds a scene and no forecast; make one with predict or guide"),
         ("animate|@forecast.json|--world|9|--out|@film.gif", "has no world 9; give one of 0 to 1"),
         ("animate|@forecast.json|--fps|0|--out|@film.gif", "frames a second, got 0"),
+        ("animate|@forecast.json|@empty/../forecast.json", "is given 2 times; give each forecast"),
         ("animate|@forecast.json|--out|@film.doc", "ends in .gif or .mp4"),
         ("export", "give one or more forecasts"),
         ("export|@scene.json", "holds a scene and no forecast"),
@@ -146,6 +148,8 @@ def test_mistakes_in_guiding_are_one_sentence(more: str, message: str, folder, c
         ("train|--scenes.count|0", "1 or more generated scenes, got 0"),
         ("train|--out|@notes.doc", "cannot write"),
         ("fit-latent|--most|0", "1 or more components, got 0; raise --most"),
+        ("fit-latent|--dim|0|--scenes.source|nowhere", "1 to 24 components, got 0; change --dim"),
+        ("fit-latent|--dim|25|--scenes.source|nowhere", "1 to 24 components, got 25"),
         ("fit-latent|--quick|--scenes.source|plaza|--out|@notes.doc", "cannot write"),
     ],
 )

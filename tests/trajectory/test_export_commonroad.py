@@ -109,6 +109,18 @@ def test_a_drawn_scene_comes_back(tmp_path: Path) -> None:
     ]
 
 
+def test_who_waits_keeps_the_heading_until_it_moves(tmp_path: Path) -> None:
+    scene = drawn()
+    path = np.tile([2.0, 0.0], (1, 1, 12, 1))
+    path[0, 0, 6:, 1] = np.arange(1, 7)  # 0.7 s later it goes to the left
+    forecast = Forecast(scene, np.array([0]), path, scene.dt, np.ones(1))
+    write_commonroad(tmp_path / "s.xml", forecast)
+    found = read_commonroad(tmp_path / "s.xml", now=2)
+    turned = found.headings[found.agent("21"), 3:]
+    assert turned[:5] == pytest.approx(np.full(5, scene.headings[0, 2]), abs=1e-5)
+    assert turned[6:] == pytest.approx(np.full(6, np.pi / 2), abs=1e-5)
+
+
 def test_a_forecast_goes_on_in_the_world_that_is_asked_for(tmp_path: Path) -> None:
     scene = drawn()
     agents = np.array([0, 2])

@@ -49,9 +49,13 @@ class Evaluate:
         """Sample, score, print a table.
 
         Raises:
-            ValueError: for scenes without a future, and what cannot be read or written.
+            ValueError: for a set that is given twice, scenes without a future, and what cannot be
+                read or written.
         """
         require_writable(self.json)
+        for kind in self.sets:
+            if self.sets.count(kind) > 1:
+                raise ValueError(f"--sets has {kind} more than once; give each set once")
         how, chosen = self.how, self.scenes
         if self.quick:
             how = replace(how, samples=self.worlds)

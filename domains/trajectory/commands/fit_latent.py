@@ -40,17 +40,24 @@ class FitLatent:
         """Fit, print a table, write the latents.
 
         Raises:
-            ValueError: for scenes that cannot be read, or an error that no number meets.
+            ValueError: for a number of components that futures do not have, scenes that cannot be
+                read, or an error that no number meets.
         """
         require_writable(self.out / "config.json", self.json)
         if self.most < 1:
             raise ValueError(f"try 1 or more components, got {self.most}; raise --most")
+        largest = 2 * self.window.future
+        if self.dim is not None and not 1 <= self.dim <= largest:
+            raise ValueError(
+                f"futures of {self.window.future} points have 1 to {largest} components, got "
+                f"{self.dim}; change --dim"
+            )
         scenes = self.scenes.few() if self.quick else self.scenes
         data, held_out = (Dataset(s, self.window).futures() for s in scenes.load(self.window))
         rows, chosen = [], self.dim
         print(f"{len(data)} futures of {self.window.future} points, {len(held_out)} held out")
         print("components  mean error (m)  final error (m)")
-        for dim in range(1, min(self.most, 2 * self.window.future) + 1):
+        for dim in range(1, min(self.most, largest) + 1):
             mean, final = Latents(self.window.future, dim).fit(data).reconstruction(held_out)
             rows.append({"dim": dim, "mean": float(mean), "final": float(final)})
             print(f"{dim:10d}  {mean:14.4f}  {final:15.4f}")

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from domains.trajectory.export.lanelets import add_points, lanelets, numbered
 from domains.trajectory.forecast import Forecast
+from domains.trajectory.playback import headings_along
 from domains.trajectory.resampling import resampled
-from domains.trajectory.scene import STILL, Scene, directions
+from domains.trajectory.scene import Scene
 from guided.results import require_writable
 
 TYPE_OF = {
@@ -84,7 +85,10 @@ def _future(forecast: Forecast, world: int) -> Scene:
     headings, valid = np.pad(scene.headings, fill, mode="edge"), np.pad(scene.valid, fill)
     valid[:, scene.now + 1 :] = (scene.present & (np.array(scene.kinds) == "static"))[:, None]
     positions[agents, scene.now + 1 :], valid[agents, scene.now + 1 :] = path, True
-    headings[agents, scene.now + 1 :] = _headings(positions[agents, scene.now :], headings[agents])
+    times = scene.dt * np.arange(steps + 1)
+    for a in agents:  # the padded headings are those of now
+        along = headings_along(times, positions[a, scene.now :], headings[a, scene.now])
+        headings[a, scene.now + 1 :] = along[1:]
     whole = replace(scene, positions=positions, headings=headings, valid=_last_stretch(valid))
     return whole.of(np.flatnonzero(valid.any(1)))
 
@@ -94,15 +98,6 @@ def _last_stretch(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
     last = valid.shape[1] - 1 - valid[:, ::-1].argmax(1)
     gap = ~valid & (np.arange(valid.shape[1]) < last[:, None])
     return valid & ~np.logical_or.accumulate(gap[:, ::-1], axis=1)[:, ::-1]
-
-
-def _headings(paths: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return headings (N, F) along paths (N, F + 1, 2) that begin now, else as they were now."""
-    steps = paths.shape[1] - 1
-    moves = np.linalg.norm(np.diff(paths, axis=1), axis=-1)
-    found = directions(paths, np.ones(paths.shape[:2], bool), now=steps)
-    last = before[:, -1 - steps]
-    return np.where((moves >= STILL).any(1)[:, None], found, last[:, None])[:, 1:]
 
 
 def _document(scene: Scene) -> Element:
