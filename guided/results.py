@@ -4,7 +4,8 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,23 @@ def require_writable(*paths: Path | None) -> None:
             tempfile.TemporaryFile(dir=path.parent).close()
         except OSError as error:
             raise ValueError(f"cannot write {path} ({error.strerror}); choose another") from None
+
+
+@contextmanager
+def in_one_piece(path: Path) -> Iterator[Path]:
+    """Give a temporary name, which is renamed to the path if all went well.
+
+    Raises:
+        ValueError: where the file cannot be written.
+    """
+    part = path.with_name(f".part-{path.name}")
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise ValueError(f"cannot write {path} ({error.strerror}); choose another") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, figures: Mapping[str, Any]) -> None:

@@ -4,9 +4,7 @@ Coordinates are those of the scene, in metres; one metre is as long upwards as s
 matplotlib is imported when something is drawn, not with this module.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -207,20 +205,3 @@ def legend(figure: "Figure", marks: Sequence[str]) -> None:
         frameon=False, fontsize=9, handlelength=2.2, columnspacing=1.8, borderpad=0,
         borderaxespad=0, labelcolor=INK,
     )  # fmt: skip
-
-
-@contextmanager
-def in_one_piece(path: Path) -> Iterator[Path]:
-    """Give a temporary name, which is renamed to the path if all went well.
-
-    Raises:
-        ValueError: where the file cannot be written.
-    """
-    part = path.with_name(f".part-{path.name}")
-    try:
-        yield part
-        part.replace(path)
-    except OSError as error:
-        raise ValueError(f"cannot write {path} ({error.strerror}); choose another") from None
-    finally:
-        part.unlink(missing_ok=True)

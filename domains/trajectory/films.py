@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from domains.trajectory.drawing import in_one_piece
 from domains.trajectory.playback import evenly
-from guided.results import require_writable
+from guided.results import in_one_piece, require_writable
 
 Frame = NDArray[np.uint8]
 

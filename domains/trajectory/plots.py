@@ -19,7 +19,6 @@ from domains.trajectory.drawing import (
     View,
     colours_of,
     draw_map,
-    in_one_piece,
     label,
     legend,
     metres_of_a_pixel,
@@ -30,7 +29,7 @@ from domains.trajectory.drawing import (
 from domains.trajectory.forecast import Forecast
 from domains.trajectory.scene import Scene
 from guided.figures import INK, WIDTH, Path, save
-from guided.results import require_writable
+from guided.results import in_one_piece, require_writable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

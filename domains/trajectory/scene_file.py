@@ -77,11 +77,15 @@ def free_name(scene: Scene, taken: set[str]) -> str:
     return found
 
 
-def holds_forecast(source: str) -> bool:
-    """Return whether a source is a file that holds a forecast."""
+def forecast_in(source: str) -> Forecast | None:
+    """Return the forecast of a source that is a file with one, else None.
+
+    Raises:
+        ValueError: for a .json file that is not of this form.
+    """
     if not source.endswith(".json") or not Path(source).is_file():
-        return False
-    return _read(Path(source))[1] is not None
+        return None
+    return _read(Path(source))[1]
 
 
 def scene_object(scene: Scene) -> dict[str, Any]:

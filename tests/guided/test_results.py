@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from guided.results import require_writable, versions, write_json
+from guided.results import in_one_piece, require_writable, versions, write_json
 
 
 def test_folders_are_made_and_nothing_is_left_in_them(tmp_path: Path) -> None:
@@ -28,3 +28,19 @@ def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(path, {"error": object()})
     assert json.loads(path.read_text())["error"] == 0.5
+
+
+def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with in_one_piece(path) as part:
+        part.write_bytes(b"old")
+    with (
+        pytest.raises(ValueError, match=r"cannot write .*a.bin \(No sp"),
+        in_one_piece(path) as part,
+    ):
+        part.write_bytes(b"ne")
+        raise OSError(28, "No space left on device")
+    with pytest.raises(KeyError), in_one_piece(path) as part:
+        part.write_bytes(b"ne")
+        raise KeyError
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"] and path.read_bytes() == b"old"

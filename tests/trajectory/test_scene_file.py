@@ -8,7 +8,7 @@ import pytest
 
 from domains.trajectory.forecast import Forecast
 from domains.trajectory.scene_file import (
-    holds_forecast,
+    forecast_in,
     read_forecast,
     read_scene,
     scene_object,
@@ -77,10 +77,10 @@ def test_forecasts_there_and_back(tmp_path):
     for (name, point, agent), expected in zip(found.goals, told.goals, strict=True):
         assert (name, point.tolist(), agent) == (expected[0], expected[1].tolist(), expected[2])
     same(read_scene(path), told.scene)
-    assert holds_forecast(str(path))
+    np.testing.assert_array_equal(forecast_in(str(path)).worlds, found.worlds)
     write_scene(path, told.scene)
-    assert not holds_forecast(str(path))
-    assert not holds_forecast(str(tmp_path / "none.json")) and not holds_forecast("mixed")
+    for source in (str(path), str(tmp_path / "none.json"), "mixed"):
+        assert forecast_in(source) is None
     with pytest.raises(ValueError, match=r"f.json holds a scene and no forecast; make one with"):
         read_forecast(path)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from domains.trajectory.plots import plot_forecast, plot_scene
-from domains.trajectory.scene_file import file_name, free_name, holds_forecast, read_forecast
+from domains.trajectory.scene_file import file_name, forecast_in, free_name
 from domains.trajectory.sources import open_scenes
 from guided.results import require_writable
 
@@ -34,8 +34,8 @@ class Plot:
             ValueError: for what cannot be read or written.
         """
         require_writable(self.out / "picture.png")
-        if holds_forecast(self.source):
-            forecast = read_forecast(Path(self.source))
+        forecast = forecast_in(self.source)
+        if forecast is not None:
             path = self.out / f"{file_name(forecast.scene)}.png"
             plot_forecast(forecast, path, truth=self.truth)
             print(path)

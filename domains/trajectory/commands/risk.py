@@ -13,7 +13,7 @@ from domains.trajectory.predict import Sampling, require_start
 from domains.trajectory.risk.filter import Kept
 from domains.trajectory.risk.picture import plot_risk
 from domains.trajectory.risk.plans import Doubt, density, judged
-from domains.trajectory.scene_file import holds_forecast, read_forecast
+from domains.trajectory.scene_file import forecast_in
 from guided.results import require_writable, versions, write_json
 
 
@@ -78,8 +78,9 @@ class Risk:
             write_json(self.json, {"versions": versions(), **about, **figures(forecast, kept)})
 
     def _forecast(self) -> Forecast:
-        if holds_forecast(self.scenes.source):
-            return read_forecast(Path(self.scenes.source))
+        given = forecast_in(self.scenes.source)
+        if given is not None:
+            return given
         predictor, scenes = self.scenes.load()
         how = Sampling(8, 2, self.how.start, self.how.seed) if self.quick else self.how
         require_start(predictor, how)

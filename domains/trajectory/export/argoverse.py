@@ -19,7 +19,7 @@ from domains.trajectory.forecast import Forecast
 from domains.trajectory.parquet import pyarrow, read_table, schema
 from domains.trajectory.resampling import resampled
 from domains.trajectory.scene import Scene
-from guided.results import require_writable
+from guided.results import in_one_piece, require_writable
 
 TIE = 1e-6  # added to probabilities that tie, times the rank
 SHOWN = 3  # complaints in an error
@@ -121,9 +121,8 @@ def _write(path: Path, rows: Sequence[Row]) -> None:
     for axis in (3, 4):
         columns[axis] = pa.ListArray.from_arrays(offsets, np.concatenate(columns[axis]))
     require_writable(path)
-    part = path.with_name(f".{path.name}.part")
-    pa.parquet.write_table(pa.table(columns, schema=schema(COLUMNS)), part)
-    part.replace(path)
+    with in_one_piece(path) as part:
+        pa.parquet.write_table(pa.table(columns, schema=schema(COLUMNS)), part)
 
 
 def _read(path: Path) -> Iterator[Row]:

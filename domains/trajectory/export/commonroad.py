@@ -18,7 +18,7 @@ from domains.trajectory.forecast import Forecast
 from domains.trajectory.playback import headings_along
 from domains.trajectory.resampling import resampled
 from domains.trajectory.scene import Scene
-from guided.results import require_writable
+from guided.results import in_one_piece, require_writable
 
 TYPE_OF = {
     "vehicle": "car",
@@ -68,9 +68,8 @@ def write_commonroad(path: Path, what: Scene | Forecast, world: int = 0) -> None
     data = io.BytesIO()
     ElementTree(_document(scene)).write(data, encoding="utf-8", xml_declaration=True)
     require_writable(path)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data.getvalue())
-    part.replace(path)
+    with in_one_piece(path) as part:
+        part.write_bytes(data.getvalue())
 
 
 def _future(forecast: Forecast, world: int) -> Scene:

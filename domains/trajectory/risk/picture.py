@@ -9,7 +9,6 @@ from domains.trajectory.drawing import (
     AGENTS,
     OTHERS,
     draw_map,
-    in_one_piece,
     label,
     panels,
     scale_bar,
@@ -19,7 +18,7 @@ from domains.trajectory.forecast import Forecast
 from domains.trajectory.plots import from_now
 from domains.trajectory.risk.filter import Kept
 from guided.figures import INK, WIDTH, save
-from guided.results import require_writable
+from guided.results import in_one_piece, require_writable
 
 SHADES = "viridis_r"  # pale where nothing happens, dark where contact is certain
 
