@@ -84,7 +84,7 @@ def _future(forecast: Forecast, world: int) -> Scene:
     headings, valid = np.pad(scene.headings, fill, mode="edge"), np.pad(scene.valid, fill)
     valid[:, scene.now + 1 :] = (scene.present & (np.array(scene.kinds) == "static"))[:, None]
     positions[agents, scene.now + 1 :], valid[agents, scene.now + 1 :] = path, True
-    times = scene.dt * np.arange(steps + 1)
+    times = scene.dt * np.arange(steps + 1.0)
     for a in agents:  # the padded headings are those of now
         along = headings_along(times, positions[a, scene.now :], headings[a, scene.now])
         headings[a, scene.now + 1 :] = along[1:]
