@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from domains.trajectory.forecast import Forecast
 from domains.trajectory.metrics.joint import joint_errors
 from domains.trajectory.metrics.windows import WindowScores, WindowSummary
+from domains.trajectory.truth import scored_places
 
 Array = NDArray[np.float64]
 FIGURES = ("ade", "fde", "jade", "jfde")
@@ -37,14 +38,8 @@ def of_scored(forecast: Forecast) -> tuple[Array, Array]:
         ValueError: for a scene in which nobody is.
     """
     truth = forecast.truth()
-    counts = np.isfinite(truth).all((1, 2))
-    if forecast.scene.scored is not None:
-        counts &= forecast.scene.scored[forecast.agents]
-    if not counts.any():
-        raise ValueError(
-            f"{forecast.scene.name}: nobody who is scored has a whole future; leave it out"
-        )
-    return forecast.worlds[:, counts], truth[counts]
+    scored = scored_places(forecast.scene, forecast.agents, truth)
+    return forecast.worlds[:, scored], truth[scored]
 
 
 def summary(forecasts: Iterable[Forecast]) -> WindowSummary:

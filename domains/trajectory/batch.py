@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domains.trajectory.polylines import MAP_KINDS, pieces
-from domains.trajectory.scene import KINDS, Scene
+from domains.trajectory.scene import KINDS, Scene, whole_steps
 
 
 class Inputs(NamedTuple):
@@ -111,8 +111,8 @@ def strided(scene: Scene, window: Window) -> int:
     Raises:
         ValueError: where dt of the window is no multiple of the scene's.
     """
-    stride = round(window.dt / scene.dt)
-    if not fits(scene, window):
+    stride = whole_steps(scene, window.dt)
+    if not stride:
         raise ValueError(
             f"{scene.name} steps {scene.dt:g} s and the model {window.dt:g} s, which is no "
             f"multiple of it; resample the scene (resampling.stepped)"
@@ -122,8 +122,7 @@ def strided(scene: Scene, window: Window) -> int:
 
 def fits(scene: Scene, window: Window) -> bool:
     """Return whether the window's steps are steps of the scene, to 2 %."""
-    stride = round(window.dt / scene.dt)
-    return stride >= 1 and abs(stride * scene.dt - window.dt) <= 0.02 * window.dt
+    return whole_steps(scene, window.dt) > 0
 
 
 def case(scene: Scene, window: Window) -> Case:

@@ -27,6 +27,7 @@ from domains.trajectory.predict import ROWS, Guide, Sampling, batches, sampled, 
 from domains.trajectory.prepared import Prepared, prepare, split
 from domains.trajectory.scene import Scene
 from domains.trajectory.tasks import truth_of
+from domains.trajectory.truth import scored_places
 
 Kind = Literal["samples", "worlds", "snapped", "modes"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -97,12 +98,7 @@ def _scored(prepared: Prepared, i: int) -> tuple[NDArray[np.int64], Array]:
     """Return who is scored of scene i, as places among its agents, and what they did."""
     scene, agents = prepared.scenes[i], prepared.cases[i].agents
     truth = truth_of(prepared, i)
-    counts = np.isfinite(truth).all((1, 2))
-    if scene.scored is not None:
-        counts &= scene.scored[agents]
-    scored = np.flatnonzero(counts)
-    if not len(scored):
-        raise ValueError(f"{scene.name}: nobody who is scored has a whole future; leave it out")
+    scored = scored_places(scene, agents, truth)
     return scored, truth[scored]
 
 

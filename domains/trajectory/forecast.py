@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.trajectory.scene import Scene
+from domains.trajectory.truth import happened
 
 
 @dataclass(frozen=True)
@@ -101,20 +102,6 @@ class Forecast:
         """Return what happened, (N, F, 2) at the steps of the worlds, NaN where nobody was seen.
 
         Raises:
-            ValueError: where dt of the worlds is no multiple of the scene's.
+            ValueError: where dt of the worlds is no multiple of the scene's, to 2 %.
         """
-        stride = round(self.dt / self.scene.dt)
-        if stride < 1 or abs(stride * self.scene.dt - self.dt) > 1e-6:
-            raise ValueError(
-                f"the forecast steps {self.dt} s, which is no multiple of the scene's "
-                f"{self.scene.dt} s; resample one of them"
-            )
-        steps = self.scene.now + stride * (1 + np.arange(self.worlds.shape[2]))
-        inside = steps < self.scene.valid.shape[1]
-        found = np.full((len(self.agents), len(steps), 2), np.nan)
-        at = steps[inside]
-        seen = self.scene.valid[self.agents][:, at]
-        found[:, inside] = np.where(
-            seen[..., None], self.scene.positions[self.agents][:, at], np.nan
-        )
-        return found
+        return happened(self.scene, self.agents, self.dt, self.worlds.shape[2])

@@ -164,6 +164,12 @@ class Scene:
         return found
 
 
+def whole_steps(scene: Scene, dt: float) -> int:
+    """Return how many steps of the scene make dt, to 2 %; 0 where no number does."""
+    stride = round(dt / scene.dt)
+    return stride if abs(stride * scene.dt - dt) <= 0.02 * dt else 0
+
+
 def directions(
     positions: NDArray[np.float64],
     valid: NDArray[np.bool_],

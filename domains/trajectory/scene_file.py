@@ -1,7 +1,7 @@
 """Scenes and forecasts as JSON: a format for data of one's own, and between two commands.
 
 A file holds one object: ``scene`` (see :func:`scene_object`) and, for a forecast, ``forecast``.
-An agent of whom any row has no heading is headed where it moves, at all its steps.
+At a step whose row has no heading, an agent is headed where it moves.
 """
 
 import json
@@ -152,19 +152,19 @@ def _scene(held: dict[str, Any]) -> Scene:
         raise ValueError(f"a scene has {MOST_STEPS} steps at most, got {steps}; cut it")
     shape = (len(tracks), steps)
     positions, headings, valid = np.zeros((*shape, 2)), np.zeros(shape), np.zeros(shape, bool)
-    turned = np.ones((len(tracks), 1), bool)
+    given = np.zeros(shape, bool)
     for a, track in enumerate(tracks):
         for step, x, y, *heading in _rows(track, steps):
             positions[a, step], valid[a, step] = (x, y), True
             headings[a, step] = heading[0] if heading else 0.0
-            turned[a] &= bool(heading)
+            given[a, step] = bool(heading)
     scored = [bool(track.get("scored", True)) for track in tracks]
     return Scene(
         name=held["name"],
         ids=tuple(str(track["id"]) for track in tracks),
         kinds=tuple(track["kind"] for track in tracks),
         positions=positions,
-        headings=np.where(turned, headings, directions(positions, valid, now)),
+        headings=np.where(given, headings, directions(positions, valid, now)),
         valid=valid,
         now=now,
         dt=float(held["dt"]),

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from domains.trajectory.batch import Window, strided
 from domains.trajectory.prepared import Prepared, split
 from domains.trajectory.scene import Scene
+from domains.trajectory.truth import happened
 from guided.rng import stream_seed
 
 Array = NDArray[np.float64]
@@ -106,13 +107,5 @@ def _demand(task: Task, agents: NDArray[np.int64], routes: Array) -> Demand:
 
 def truth_of(prepared: Prepared, i: int) -> Array:
     """Return what happened to the agents of scene i, (A, F, 2), NaN where nobody was seen."""
-    scene: Scene = prepared.scenes[i]
     window = prepared.predictor.config.window
-    stride = round(window.dt / scene.dt)
-    steps = scene.now + stride * (1 + np.arange(window.future))
-    agents = prepared.cases[i].agents
-    found = np.full((len(agents), window.future, 2), np.nan)
-    inside = steps < scene.valid.shape[1]
-    seen = scene.valid[agents][:, steps[inside]]
-    found[:, inside] = np.where(seen[..., None], scene.positions[agents][:, steps[inside]], np.nan)
-    return found
+    return happened(prepared.scenes[i], prepared.cases[i].agents, window.dt, window.future)

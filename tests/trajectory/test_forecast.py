@@ -98,3 +98,8 @@ def test_the_truth_at_coarser_steps_and_after_the_end():
 def test_steps_between_those_of_the_scene_have_no_truth(dt):
     with pytest.raises(ValueError, match=f"steps {dt} s, which is no multiple of the scene's 0.5"):
         forecast(dt=dt).truth()
+
+
+@pytest.mark.parametrize("dt", [0.992, 1.008])
+def test_steps_that_fit_to_two_percent_have_the_truth_that_a_model_is_scored_by(dt):
+    np.testing.assert_array_equal(forecast(dt=dt).truth(), forecast(dt=1.0).truth())
