@@ -134,7 +134,10 @@ def case(scene: Scene, window: Window) -> Case:
     stride = strided(scene, window)
     agents = np.flatnonzero(scene.present)
     if not len(agents):
-        raise ValueError(f"{scene.name}: nobody is seen at step {scene.now}; choose another now")
+        raise ValueError(
+            f"{scene.name}: nobody is seen at step {scene.now} of its {scene.agents} agents, so "
+            f"there is nobody to forecast"
+        )
     steps = scene.now - stride * np.arange(window.history)[::-1]
     at, inside = np.maximum(steps, 0), steps >= 0
     valid = scene.valid[agents][:, at] & inside

@@ -50,8 +50,9 @@ def open_scenes(
     if fold:
         from domains.trajectory.readers.eth_ucy import testing_windows
 
-        return thinned(_some(testing_windows(Path(path), fold), source), count)
-    found = _read(Path(source), count)
+        found = thinned(_some(testing_windows(Path(path), fold), source), count)
+    else:
+        found = _read(Path(source), count)
     return found if window is None else [_fitted(scene, window) for scene in found]
 
 

@@ -92,7 +92,7 @@ def test_only_who_is_seen_now_is_an_input():
     one = case(replace(scene, valid=valid), WINDOW)
     assert one.agents.tolist() == [0, 2, 3, 4]
     np.testing.assert_allclose(one.origin, scene.positions[[0, 2, 3, 4], NOW].mean(0))
-    with pytest.raises(ValueError, match=r"crowd-0: nobody is seen at step 4; choose another now"):
+    with pytest.raises(ValueError, match=r"crowd-0: nobody is seen at step 4 of its"):
         case(replace(scene, valid=np.zeros_like(valid)), WINDOW)
 
 

@@ -23,7 +23,8 @@ class Chosen:
     source: str = "mixed"
     """A kind of the built-in generator (mixed, highway, crossing, plaza), an environment of
     highway-env as highway-env:merge-v0, or a file: a scene or forecast as .json, CommonRoad as
-    .xml, Argoverse 2 as .parquet or a folder of them, ETH/UCY pedestrians as .txt."""
+    .xml, Argoverse 2 as .parquet or a folder of them, ETH/UCY pedestrians as .txt, or
+    FOLDER:eth for the test windows of a fold."""
     count: int = 4
     """At most so many scenes; 0 = all of the files."""
     scene_seed: int = 1
