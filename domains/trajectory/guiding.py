@@ -67,7 +67,8 @@ class Guidance:
         Args:
             prepared: B scenes.
             times: of the run.
-            energies: of the futures of each scene, in metres from its origin.
+            energies: of the futures of each scene, in metres from its origin; of one kind, e.g.
+                the same wishes: whether shorter steps are tried goes by all of them.
         """
         plain = prepared.denoiser
         if self.method == "none" or self.strength == 0:
