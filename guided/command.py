@@ -25,6 +25,23 @@ def in_words(name: str, stopped: str = "stopped") -> Iterator[None]:
         sys.exit(f"{name}: {stopped}")
 
 
+@contextmanager
+def packages_named(extra: str) -> Iterator[None]:
+    """Name the extra that brings a missing package.
+
+    Args:
+        extra: of this distribution, e.g. ``rl``.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or str(error)).partition(".")[0]
+        raise ValueError(f"needs the package {package}; pip install 'guided[{extra}]'") from None
+
+
 def one_line(error: BaseException) -> str:
     """Return what an error says as a part of a sentence; its kind where it says nothing."""
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__

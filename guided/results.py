@@ -53,10 +53,13 @@ def in_one_piece(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, figures: Mapping[str, Any]) -> None:
-    """Write figures under a temporary name that is then renamed."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(figures, indent=2) + "\n")
-    part.replace(path)
+    """Write figures in one piece.
+
+    Raises:
+        ValueError: where the file cannot be written.
+    """
+    with in_one_piece(path) as part:
+        part.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def versions() -> dict[str, Any]:

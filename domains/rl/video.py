@@ -3,8 +3,6 @@
 GIF needs nothing but imageio; MP4 needs imageio's ffmpeg too.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from os import PathLike
@@ -19,6 +17,7 @@ from domains.rl.episodes import Episodes
 from domains.rl.evaluate import Trials, evaluate
 from domains.rl.vector import MakeEnv
 from guided.command import one_line
+from guided.results import in_one_piece
 
 LEAST_FPS, MOST_GIF_FPS = 1.0, 50.0  # viewers slow faster GIFs down to 10 frames a second
 DEFAULT_FPS = 30.0
@@ -138,24 +137,11 @@ def _made(make_env: MakeEnv) -> gymnasium.Env:
 def _write(path: Path, frames: list[np.ndarray], fps: float) -> None:
     import imageio.v3 as iio
 
-    with _in_one_piece(path) as part:
+    with in_one_piece(path) as part:
         if path.suffix.lower() == ".gif":
             iio.imwrite(part, np.stack(frames), duration=1000 / min(fps, MOST_GIF_FPS), loop=0)
         else:
             iio.imwrite(part, np.stack(frames), fps=fps, plugin="FFMPEG")
-
-
-@contextmanager
-def _in_one_piece(path: Path) -> Iterator[Path]:
-    """Give a temporary name that is renamed when all went well."""
-    part = path.with_name(f".part-{path.name}")
-    try:
-        yield part
-        part.replace(path)
-    except OSError as error:
-        raise ValueError(f"cannot write {path} ({error.strerror}); choose another") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _require_writer(path: Path, kind: str) -> None:

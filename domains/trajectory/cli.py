@@ -1,17 +1,16 @@
 """``guided-trajectory``: joint forecasts of a scene, and what if they did otherwise."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import tyro
 
-from guided.command import in_words
+from guided.command import in_words, packages_named
 
 
 def main(args: list[str] | None = None) -> None:
     """Run one command; a user's mistake is one sentence and exit status 1."""
-    with in_words("guided-trajectory"), packages_named():
+    with in_words("guided-trajectory"), packages_named("trajectory"):
         command = tyro.extras.subcommand_cli_from_dict(
             commands(),
             prog="guided-trajectory",
@@ -19,20 +18,6 @@ def main(args: list[str] | None = None) -> None:
             args=args,
         )
         command.run()
-
-
-@contextmanager
-def packages_named() -> Iterator[None]:
-    """Name the extra that brings a missing package.
-
-    Raises:
-        ValueError: in one sentence.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        package = (error.name or str(error)).partition(".")[0]
-        raise ValueError(f"needs the package {package}; pip install 'guided[trajectory]'") from None
 
 
 def commands() -> dict[str, Callable[..., Any]]:

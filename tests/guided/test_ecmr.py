@@ -206,3 +206,15 @@ def test_a_sum_that_does_not_know_its_parts_is_swept() -> None:
 
     found = ecmr(Sometimes(joint)).replaced(X0)
     assert torch.equal(found, ecmr(JOINT).replaced(X0))
+
+
+def test_references_are_judged_once_a_run_without_conditions() -> None:
+    """What they cost does not change from step to step; the samples' own cost does."""
+    Split.rows = 0
+    guided = ecmr(Split(), scale=0.05)
+    found = DDIM(guided).sample(X0, TIMES, rng=Rng(0))
+    assert Split.rows == 2 * 4 + 6 * (len(TIMES) - 1)
+    swept = DDIM(ecmr(SEPARABLE, scale=0.05)).sample(X0, TIMES, rng=Rng(0))
+    torch.testing.assert_close(found, swept, rtol=1e-12, atol=1e-12)
+    empty = ecmr(Split(), REFERENCES[:, :0], scale=0.05)
+    assert torch.equal(empty.replaced(X0), X0)

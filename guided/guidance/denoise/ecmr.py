@@ -13,6 +13,8 @@ from guided.energy import Energy
 from guided.guidance.denoise.ecm import ECM
 from guided.operator import Operator
 
+Split = Callable[..., Tensor | None]  # (x0, cond) -> the parts of an energy, if it has parts
+
 
 class ECMR(ECM):
     r"""Replaces parts of the clean estimate by better references, then moves it as :class:`ECM`.
@@ -30,7 +32,8 @@ class ECMR(ECM):
 
     Costs A calls of the energy, each of M + 1 rows per sample, for a sweep, and one gradient of it.
     An energy with a method ``parts`` (x0, cond), which returns the terms of its sum (B, A), or None
-    where it is no sum, costs two calls in all, of the samples and of the references.
+    where it is no sum, costs one call of the samples, and one of the references: once a run without
+    conditions, else at every step.
 
     Args:
         denoiser: the model; it predicts x0 (B, A, ...).
@@ -71,6 +74,7 @@ class ECMR(ECM):
         if sweeps < 0:
             raise ValueError(f"ECMR needs 0 (none) or more sweeps over the parts, got {sweeps}")
         self.references, self.sweeps = references, sweeps
+        self._best: tuple[Tensor, Tensor] | None = None
 
     def improved(self, x0: Tensor, cond: Any = None) -> Tensor:
         """Return clean samples (B, A, ...) after the replacements and one step down the energy."""
@@ -82,8 +86,8 @@ class ECMR(ECM):
         if self.sweeps == 0:
             return x0
         references = self._per_row(x0)
-        split: Callable[..., Tensor | None] | None = getattr(self.energy, "parts", None)
-        own = split(x0, cond) if split else None
+        split: Split | None = getattr(self.energy, "parts", None)
+        own = split(x0, cond) if split and references.shape[1] else None
         if split and own is not None:
             return self._at_once(x0, own, split, cond)
         each = torch.arange(len(x0), device=x0.device)
@@ -96,20 +100,15 @@ class ECMR(ECM):
             x0 = candidates[each, best]
         return x0
 
-    def _at_once(
-        self, x0: Tensor, own: Tensor, split: Callable[..., Tensor | None], cond: Any
-    ) -> Tensor:
+    def _at_once(self, x0: Tensor, own: Tensor, split: Split, cond: Any) -> Tensor:
         """Replace all parts of a sum, which do not depend on each other."""
-        references = self._per_row(x0)
-        count = references.shape[1]
-        # Without conditions, the samples of a request share what its references cost.
-        judged = self.references.to(x0) if cond is None else references
-        found = split(judged.flatten(0, 1), repeat(cond, count))
-        assert found is not None  # as it was for x0
-        found = found.unflatten(0, (-1, count)).repeat_interleave(len(x0) // len(judged), 0)
-        least, best = found.nan_to_num(nan=math.inf, posinf=math.inf).min(1)
-        index = best.reshape(len(x0), 1, -1, *[1] * (x0.ndim - 2))
-        chosen = references.gather(1, index.expand(-1, 1, *x0.shape[1:]))[:, 0]
+        if cond is not None:
+            least, chosen = best_of(self._per_row(x0), split, cond)
+        else:  # what references cost is then the same at every step, for all samples of a request
+            if self._best is None:
+                self._best = best_of(self.references.to(x0), split)
+            each = len(x0) // len(self.references)
+            least, chosen = (part.to(x0).repeat_interleave(each, 0) for part in self._best)
         better = least < own.nan_to_num(nan=math.inf, posinf=math.inf)
         return torch.where(better.reshape(*better.shape, *[1] * (x0.ndim - 2)), chosen, x0)
 
@@ -121,3 +120,19 @@ class ECMR(ECM):
                 f"B, got {given} for {shape}"
             )
         return self.references.to(x0).repeat_interleave(shape[0] // given[0], 0)
+
+
+def best_of(references: Tensor, split: Split, cond: Any = None) -> tuple[Tensor, Tensor]:
+    """Return what the best reference of each part costs, (R, A), and that part of it (R, A, ...).
+
+    Args:
+        references: (R, M, A, ...).
+        split: the parts of the energy, (R M, A); a NaN never wins.
+        cond: with leading axis R.
+    """
+    count = references.shape[1]
+    found = split(references.flatten(0, 1), repeat(cond, count))
+    assert found is not None  # as it was for the samples
+    least, best = found.unflatten(0, (-1, count)).nan_to_num(nan=math.inf, posinf=math.inf).min(1)
+    index = best.reshape(len(best), 1, -1, *[1] * (references.ndim - 3))
+    return least, references.gather(1, index.expand(-1, 1, *references.shape[2:]))[:, 0]
