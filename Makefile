@@ -6,7 +6,7 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
-EXTRAS ?= music,rl,bullet,trajectory,train,dev
+EXTRAS ?= music,rl,bullet,trajectory,image,diffusers,train,dev
 
 VENV := .venv
 BIN := $(VENV)/bin
