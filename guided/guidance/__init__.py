@@ -1,17 +1,29 @@
 """Guidance methods, one a file, sorted by the function they wrap: denoise, step or sample."""
 
 from guided.guidance.between import Between
+from guided.guidance.denoise.autoguidance import Autoguidance
 from guided.guidance.denoise.cep import CEP, cep_loss
 from guided.guidance.denoise.cfg import CFG, NestedCFG
 from guided.guidance.denoise.classifier import ClassifierGuidance, NoisyEnergy
+from guided.guidance.denoise.combined import together
 from guided.guidance.denoise.contrast import Contrast, Term
 from guided.guidance.denoise.ecm import ECM
 from guided.guidance.denoise.ecmr import ECMR
 from guided.guidance.denoise.energy_net import EnergyNet, HoistedEnergy
+from guided.guidance.denoise.factorised_stg import FactorisedSTG
+from guided.guidance.denoise.gfcg import GFCG
+from guided.guidance.denoise.icg import ICG, random_class
 from guided.guidance.denoise.mpgd import MPGD
+from guided.guidance.denoise.pag import PAG
+from guided.guidance.denoise.posterior_icg import ClassAverage, PosteriorICG, all_classes
 from guided.guidance.denoise.replace import Replace
+from guided.guidance.denoise.sag import SAG
 from guided.guidance.denoise.score_function import ScoreFunction
+from guided.guidance.denoise.seg import SEG
+from guided.guidance.denoise.sigma_shift import SigmaShift
+from guided.guidance.denoise.stg import STG
 from guided.guidance.denoise.tmpd import TMPD
+from guided.guidance.denoise.tsg import TSG
 from guided.guidance.sample.best_of_n import BestOfN
 from guided.guidance.sample.denoised_eki import DenoisedEKI
 from guided.guidance.sample.eki import EKI
@@ -29,6 +41,7 @@ from guided.guidance.step.scg import SCG
 from guided.guidance.step.smc import SMC, FKSteering
 from guided.guidance.step.tds import TDS
 from guided.guidance.step.zeroth import ZeroOrderDPS
+from guided.guidance.tokens import blurred_rows
 
 __all__ = [
     "CEP",
@@ -39,31 +52,47 @@ __all__ = [
     "ECM",
     "ECMR",
     "EKI",
+    "GFCG",
+    "ICG",
     "MPGD",
+    "PAG",
+    "SAG",
     "SCG",
+    "SEG",
     "SIR",
     "SMC",
+    "STG",
     "TDS",
     "TMPD",
+    "TSG",
+    "Autoguidance",
     "BestOfN",
     "Between",
+    "ClassAverage",
     "ClassifierGuidance",
     "Contrast",
     "DenoisedEKI",
     "EnKG",
     "EnergyNet",
     "FKSteering",
+    "FactorisedSTG",
     "HoistedEnergy",
     "KalmanWaltz",
     "NestedCFG",
     "NextNoiseMean",
     "NoisyEnergy",
+    "PosteriorICG",
     "Replace",
     "ScoreFunction",
+    "SigmaShift",
     "SplitGibbs",
     "TemperedSMC",
     "Term",
     "Waltz",
     "ZeroOrderDPS",
+    "all_classes",
+    "blurred_rows",
     "cep_loss",
+    "random_class",
+    "together",
 ]

@@ -72,6 +72,11 @@ def per_row(scale: float | Tensor, x: Tensor) -> float | Tensor:
     return rows.reshape(-1, *[1] * (x.ndim - 1))
 
 
+def shared(scale: float | Tensor, share: Tensor) -> Tensor:
+    """Return 1 + (w - 1) share of every row (B,), for a scale w and its share (B,)."""
+    return 1 + (per_row(scale, share) - 1) * share
+
+
 def checked(scale: Scale, method: str) -> Scale:
     """Return a scale as a method keeps it.
 

@@ -7,7 +7,7 @@ the control three things: :meth:`Control.embedded` of its embedding of the noise
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import torch
@@ -38,19 +38,25 @@ class Skip:
 
 @dataclass
 class Maps:
-    """Receives the attention maps of some layers in a call.
+    """Receives the attention maps of some layers in a call; a new call needs a new one.
 
     Args:
         layers: indices of the blocks.
 
     Attributes:
-        found: the maps after softmax, (B, H, T, T), of each layer in the last call.
+        found: the maps after softmax, (B, H, T, T), of each layer.
         grid: how the T tokens lie.
     """
 
     layers: frozenset[int]
     found: dict[int, Tensor] = field(default_factory=dict)
     grid: tuple[int, ...] = ()
+
+    def receive(self, layer: int, rows: Tensor, grid: Sequence[int]) -> None:
+        """Add the maps (B, H, T, T) of further rows: a call may be evaluated chunk by chunk."""
+        before = self.found.get(layer)
+        self.found[layer] = rows if before is None else torch.cat([before, rows])
+        self.grid = tuple(grid)
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,13 @@ class Control:
         """Return the control of some rows: all rows have the same."""
         return self
 
+    def unwatched(self) -> "Control | None":
+        """Return the control without its maps; None = nothing else is left."""
+        if self.maps is None:
+            return self
+        acts = self.attention or self.skip or self.embedding
+        return replace(self, maps=None) if acts else None
+
 
 @dataclass(frozen=True)
 class Here:
@@ -112,7 +125,7 @@ class Here:
         maps, own = self.control.maps, self.control.attention
         if maps and self.layer in maps.layers:
             found = (q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-1)
-            maps.found[self.layer], maps.grid = found, tuple(grid)
+            maps.receive(self.layer, found, grid)
             if not (own and self.layer in own.layers):
                 return found @ v
         if own and self.layer in own.layers:
@@ -168,6 +181,11 @@ class Stacked:
         return torch.cat(
             [part.embedded(e) if part else e for part, e in zip(self.parts, own, strict=True)]
         )
+
+    def unwatched(self) -> "Stacked | None":
+        """Return the control without maps; None = nothing else is left."""
+        parts = tuple(part and part.unwatched() for part in self.parts)
+        return replace(self, parts=parts) if any(parts) else None
 
     def rows(self, start: int, stop: int) -> "Stacked":
         """Return the control of the rows from start to stop."""
