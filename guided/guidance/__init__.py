@@ -1,17 +1,26 @@
 """Guidance methods, one a file, sorted by the function they wrap: denoise, step or sample."""
 
+from guided.guidance.attention_regions import AttentionRegions
+from guided.guidance.bands import dct_split, down_up, low_pass
 from guided.guidance.between import Between
+from guided.guidance.denoise.apg import APG
 from guided.guidance.denoise.cep import CEP, cep_loss
 from guided.guidance.denoise.cfg import CFG, NestedCFG
+from guided.guidance.denoise.cfg_zero_star import CFGZeroStar
 from guided.guidance.denoise.classifier import ClassifierGuidance, NoisyEnergy
 from guided.guidance.denoise.contrast import Contrast, Term
 from guided.guidance.denoise.ecm import ECM
 from guided.guidance.denoise.ecmr import ECMR
 from guided.guidance.denoise.energy_net import EnergyNet, HoistedEnergy
+from guided.guidance.denoise.frequency import FrequencyGuidance
 from guided.guidance.denoise.mpgd import MPGD
 from guided.guidance.denoise.replace import Replace
+from guided.guidance.denoise.rescale import RescaledCFG, rescale
+from guided.guidance.denoise.scfg import SCFG
 from guided.guidance.denoise.score_function import ScoreFunction
+from guided.guidance.denoise.tcfg import TCFG
 from guided.guidance.denoise.tmpd import TMPD
+from guided.guidance.ops import cap, project
 from guided.guidance.sample.best_of_n import BestOfN
 from guided.guidance.sample.denoised_eki import DenoisedEKI
 from guided.guidance.sample.eki import EKI
@@ -24,6 +33,7 @@ from guided.guidance.step.cps import CPS
 from guided.guidance.step.dpg import DPG
 from guided.guidance.step.dps import DPS
 from guided.guidance.step.enkg import EnKG
+from guided.guidance.step.momentum import Momentum
 from guided.guidance.step.next_noise_mean import NextNoiseMean
 from guided.guidance.step.scg import SCG
 from guided.guidance.step.smc import SMC, FKSteering
@@ -31,6 +41,7 @@ from guided.guidance.step.tds import TDS
 from guided.guidance.step.zeroth import ZeroOrderDPS
 
 __all__ = [
+    "APG",
     "CEP",
     "CFG",
     "CPS",
@@ -40,30 +51,43 @@ __all__ = [
     "ECMR",
     "EKI",
     "MPGD",
+    "SCFG",
     "SCG",
     "SIR",
     "SMC",
+    "TCFG",
     "TDS",
     "TMPD",
+    "AttentionRegions",
     "BestOfN",
     "Between",
+    "CFGZeroStar",
     "ClassifierGuidance",
     "Contrast",
     "DenoisedEKI",
     "EnKG",
     "EnergyNet",
     "FKSteering",
+    "FrequencyGuidance",
     "HoistedEnergy",
     "KalmanWaltz",
+    "Momentum",
     "NestedCFG",
     "NextNoiseMean",
     "NoisyEnergy",
     "Replace",
+    "RescaledCFG",
     "ScoreFunction",
     "SplitGibbs",
     "TemperedSMC",
     "Term",
     "Waltz",
     "ZeroOrderDPS",
+    "cap",
     "cep_loss",
+    "dct_split",
+    "down_up",
+    "low_pass",
+    "project",
+    "rescale",
 ]
