@@ -1,9 +1,13 @@
 """Guidance methods, one a file, sorted by the function they wrap: denoise, step or sample."""
 
+from guided.guidance.attention_regions import AttentionRegions
+from guided.guidance.bands import dct_split, down_up, low_pass
 from guided.guidance.between import Between
+from guided.guidance.denoise.apg import APG
 from guided.guidance.denoise.autoguidance import Autoguidance
 from guided.guidance.denoise.cep import CEP, cep_loss
 from guided.guidance.denoise.cfg import CFG, NestedCFG
+from guided.guidance.denoise.cfg_zero_star import CFGZeroStar
 from guided.guidance.denoise.classifier import ClassifierGuidance, NoisyEnergy
 from guided.guidance.denoise.combined import together
 from guided.guidance.denoise.contrast import Contrast, Term
@@ -11,19 +15,24 @@ from guided.guidance.denoise.ecm import ECM
 from guided.guidance.denoise.ecmr import ECMR
 from guided.guidance.denoise.energy_net import EnergyNet, HoistedEnergy
 from guided.guidance.denoise.factorised_stg import FactorisedSTG
+from guided.guidance.denoise.frequency import FrequencyGuidance
 from guided.guidance.denoise.gfcg import GFCG
 from guided.guidance.denoise.icg import ICG, random_class
 from guided.guidance.denoise.mpgd import MPGD
 from guided.guidance.denoise.pag import PAG
 from guided.guidance.denoise.posterior_icg import ClassAverage, PosteriorICG, all_classes
 from guided.guidance.denoise.replace import Replace
+from guided.guidance.denoise.rescale import RescaledCFG, rescale
 from guided.guidance.denoise.sag import SAG
+from guided.guidance.denoise.scfg import SCFG
 from guided.guidance.denoise.score_function import ScoreFunction
 from guided.guidance.denoise.seg import SEG
 from guided.guidance.denoise.sigma_shift import SigmaShift
 from guided.guidance.denoise.stg import STG
+from guided.guidance.denoise.tcfg import TCFG
 from guided.guidance.denoise.tmpd import TMPD
 from guided.guidance.denoise.tsg import TSG
+from guided.guidance.ops import cap, project
 from guided.guidance.sample.best_of_n import BestOfN
 from guided.guidance.sample.denoised_eki import DenoisedEKI
 from guided.guidance.sample.eki import EKI
@@ -36,6 +45,7 @@ from guided.guidance.step.cps import CPS
 from guided.guidance.step.dpg import DPG
 from guided.guidance.step.dps import DPS
 from guided.guidance.step.enkg import EnKG
+from guided.guidance.step.momentum import Momentum
 from guided.guidance.step.next_noise_mean import NextNoiseMean
 from guided.guidance.step.scg import SCG
 from guided.guidance.step.smc import SMC, FKSteering
@@ -44,6 +54,7 @@ from guided.guidance.step.zeroth import ZeroOrderDPS
 from guided.guidance.tokens import blurred_rows
 
 __all__ = [
+    "APG",
     "CEP",
     "CFG",
     "CPS",
@@ -57,17 +68,21 @@ __all__ = [
     "MPGD",
     "PAG",
     "SAG",
+    "SCFG",
     "SCG",
     "SEG",
     "SIR",
     "SMC",
     "STG",
+    "TCFG",
     "TDS",
     "TMPD",
     "TSG",
+    "AttentionRegions",
     "Autoguidance",
     "BestOfN",
     "Between",
+    "CFGZeroStar",
     "ClassAverage",
     "ClassifierGuidance",
     "Contrast",
@@ -76,13 +91,16 @@ __all__ = [
     "EnergyNet",
     "FKSteering",
     "FactorisedSTG",
+    "FrequencyGuidance",
     "HoistedEnergy",
     "KalmanWaltz",
+    "Momentum",
     "NestedCFG",
     "NextNoiseMean",
     "NoisyEnergy",
     "PosteriorICG",
     "Replace",
+    "RescaledCFG",
     "ScoreFunction",
     "SigmaShift",
     "SplitGibbs",
@@ -92,7 +110,13 @@ __all__ = [
     "ZeroOrderDPS",
     "all_classes",
     "blurred_rows",
+    "cap",
     "cep_loss",
+    "dct_split",
+    "down_up",
+    "low_pass",
+    "project",
     "random_class",
+    "rescale",
     "together",
 ]
