@@ -3,6 +3,7 @@
 from guided.guidance.between import Between
 from guided.guidance.denoise.cep import CEP, cep_loss
 from guided.guidance.denoise.cfg import CFG, NestedCFG
+from guided.guidance.denoise.cfgpp import CFGpp
 from guided.guidance.denoise.classifier import ClassifierGuidance, NoisyEnergy
 from guided.guidance.denoise.contrast import Contrast, Term
 from guided.guidance.denoise.ecm import ECM
@@ -13,6 +14,7 @@ from guided.guidance.denoise.replace import Replace
 from guided.guidance.denoise.score_function import ScoreFunction
 from guided.guidance.denoise.tmpd import TMPD
 from guided.guidance.sample.best_of_n import BestOfN
+from guided.guidance.sample.cfgig import CFGiG
 from guided.guidance.sample.denoised_eki import DenoisedEKI
 from guided.guidance.sample.eki import EKI
 from guided.guidance.sample.gibbs import SplitGibbs
@@ -20,11 +22,16 @@ from guided.guidance.sample.kalman_waltz import KalmanWaltz
 from guided.guidance.sample.sir import SIR
 from guided.guidance.sample.tempered import TemperedSMC
 from guided.guidance.sample.waltz import Waltz
+from guided.guidance.step.adaptive import AdaptiveGuidance
 from guided.guidance.step.cps import CPS
 from guided.guidance.step.dpg import DPG
 from guided.guidance.step.dps import DPS
 from guided.guidance.step.enkg import EnKG
+from guided.guidance.step.linear_ag import LinearAG, fit_linear_ag
+from guided.guidance.step.linear_table import LinearTable
 from guided.guidance.step.next_noise_mean import NextNoiseMean
+from guided.guidance.step.past import PastGuidance
+from guided.guidance.step.predictor_corrector import PredictorCorrector
 from guided.guidance.step.scg import SCG
 from guided.guidance.step.smc import SMC, FKSteering
 from guided.guidance.step.tds import TDS
@@ -45,8 +52,11 @@ __all__ = [
     "SMC",
     "TDS",
     "TMPD",
+    "AdaptiveGuidance",
     "BestOfN",
     "Between",
+    "CFGiG",
+    "CFGpp",
     "ClassifierGuidance",
     "Contrast",
     "DenoisedEKI",
@@ -55,9 +65,13 @@ __all__ = [
     "FKSteering",
     "HoistedEnergy",
     "KalmanWaltz",
+    "LinearAG",
+    "LinearTable",
     "NestedCFG",
     "NextNoiseMean",
     "NoisyEnergy",
+    "PastGuidance",
+    "PredictorCorrector",
     "Replace",
     "ScoreFunction",
     "SplitGibbs",
@@ -66,4 +80,5 @@ __all__ = [
     "Waltz",
     "ZeroOrderDPS",
     "cep_loss",
+    "fit_linear_ag",
 ]
