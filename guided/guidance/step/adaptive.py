@@ -1,5 +1,6 @@
 """Adaptive guidance: a contrast that ends, sample by sample, where both branches agree."""
 
+import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -40,23 +41,25 @@ class AdaptiveGuidance(StepWrapper):
     are still guided. Which these are, the host has to know, so every step waits for the device.
 
     The cosine is close to 1 in thousands of dimensions, where the source's thresholds are from; in
-    a few, look for another one.
+    a few, look for another one. It is 1 as well where there is noise alone, as both branches then
+    see nothing but x: a grid that starts far up needs ``high``.
 
     Args:
         sampler: one that predicts once a step, such as DDIM or DPMpp2M, of a contrast with one
             term, such as CFG.
         threshold: gamma bar in [-1, 1]; 1 is neutral (the contrast in all steps), -1 guides the
             first step alone. The source's is 0.991, with 20 steps.
+        high: noise-to-signal up to which the branches can agree; infinity is neutral.
 
     Raises:
         TypeError: for another sampler or denoiser.
-        ValueError: for another threshold.
+        ValueError: for another threshold, or a ``high`` that is not positive.
 
     Source: Castillo et al. 2023, Adaptive guidance: Training-free acceleration of conditional
         diffusion models (arXiv 2312.12487), AG.
     """
 
-    def __init__(self, sampler: Sampler, threshold: float = 0.991) -> None:
+    def __init__(self, sampler: Sampler, threshold: float = 0.991, high: float = math.inf) -> None:
         super().__init__(sampler)
         require_one_prediction(type(self).__name__, sampler)
         self.contrast, self.term, self.weak = require_contrast(type(self).__name__, sampler)
@@ -64,7 +67,9 @@ class AdaptiveGuidance(StepWrapper):
             raise ValueError(
                 f"the threshold of a cosine is in [-1, 1], got {threshold}; 1 guides in all steps"
             )
-        self.threshold = threshold
+        if not high > 0:
+            raise ValueError(f"the ratio of noise to signal is positive, got high={high}")
+        self.threshold, self.high = threshold, high
 
     def bare_memory(self, memory: Any) -> Any:
         """Return the part of the memory that is the sampler's."""
@@ -94,9 +99,11 @@ class AdaptiveGuidance(StepWrapper):
         if isinstance(w, Tensor):
             w = w.reshape(-1)[rows]
         guided = self.contrast.combine(call.level, strong, [Pair(self.term, w, strong, weak)])
-        agreed = _cosine(strong.eps, weak.eps) > self.threshold
+        if call.level.noise_to_signal <= self.high:
+            agreed = _cosine(strong.eps, weak.eps) > self.threshold
+            done = done.index_copy(0, rows, agreed)
         x0, eps = (a.index_copy(0, rows, b) for a, b in zip(everyone, guided, strict=True))
-        return Prediction(x0, eps), done.index_copy(0, rows, agreed)
+        return Prediction(x0, eps), done
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
