@@ -80,7 +80,7 @@ def test_a_scale_per_request_is_a_loop_over_requests() -> None:
         torch.testing.assert_close(found.eps[i], one.eps[0])
 
 
-@pytest.mark.parametrize("shape", [(4,), (0,), (6, 1), (12,)])
+@pytest.mark.parametrize("shape", [(), (4,), (6, 1), (12,)])
 def test_a_scale_that_does_not_fit_the_batch_is_refused(shape) -> None:
     guided = CFG(Toy(VPLinear()), torch.full(shape, 2.0), null)
     with pytest.raises(ValueError, match=r"a scale per request is \(R,\) with R a divisor"):
@@ -91,6 +91,11 @@ def test_a_scale_that_does_not_fit_the_batch_is_refused(shape) -> None:
 def test_a_scale_that_is_not_finite_is_refused(scale) -> None:
     with pytest.raises(ValueError, match="needs a finite scale"):
         CFG(Toy(VPLinear()), scale, null)
+
+
+def test_a_scale_of_no_request_is_refused() -> None:
+    with pytest.raises(ValueError, match="a contrast needs a scale per request, got none"):
+        CFG(Toy(VPLinear()), torch.ones(0), null)
 
 
 def test_scales_that_count_from_the_conditional_model() -> None:
