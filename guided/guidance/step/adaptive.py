@@ -37,8 +37,9 @@ class AdaptiveGuidance(StepWrapper):
               \gamma_t > \bar\gamma \;\Rightarrow\; \hat D = D_s
               \text{ in all steps after t}.
 
-    A step costs one network call: the strong rows of all samples, and the weak rows of those that
-    are still guided. Which these are, the host has to know, so every step waits for the device.
+    A step costs one network call (two where the weak branch is another network): the strong rows
+    of all samples, and the weak rows of those that are still guided. Which these are, the host has
+    to know, so every step waits for the device.
 
     The cosine is close to 1 in thousands of dimensions, where the source's thresholds are from; in
     a few, look for another one. It is 1 as well where there is noise alone, as both branches then

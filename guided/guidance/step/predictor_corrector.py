@@ -22,9 +22,9 @@ class PredictorCorrector(StepWrapper):
     ``"matched"`` takes the variance that the forward process adds between s and t,
     :math:`\delta = \sigma_t^2 - (\alpha_t / \alpha_s)^2 \sigma_s^2`. With it, in short steps, DDIM
     of the conditional model and one Langevin step of CFG with scale :math:`2 \gamma - 1` are DDPM
-    of CFG with scale gamma: what CFG does is correct towards
-    :math:`p(x|c)^{2 \gamma - 1} p(x)^{2 - 2 \gamma}` at every level. The sampler alone would have
-    to arrive there; with many corrections it does. A Langevin step is stable for
+    of CFG with scale gamma: CFG corrects towards
+    :math:`p(x|c)^{2 \gamma - 1} p(x)^{2 - 2 \gamma}` at every level, and lags behind it. With many
+    corrections a level, the samples are those of the corrector's law. A Langevin step is stable for
     :math:`\delta < 4 \sigma_s^2`, and biased by its own length: for ``matched`` neighbouring
     levels must be close.
 
