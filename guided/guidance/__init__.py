@@ -8,6 +8,7 @@ from guided.guidance.denoise.autoguidance import Autoguidance
 from guided.guidance.denoise.cep import CEP, cep_loss
 from guided.guidance.denoise.cfg import CFG, NestedCFG
 from guided.guidance.denoise.cfg_zero_star import CFGZeroStar
+from guided.guidance.denoise.cfgpp import CFGpp
 from guided.guidance.denoise.classifier import ClassifierGuidance, NoisyEnergy
 from guided.guidance.denoise.combined import together
 from guided.guidance.denoise.contrast import Contrast, Term
@@ -34,6 +35,7 @@ from guided.guidance.denoise.tmpd import TMPD
 from guided.guidance.denoise.tsg import TSG
 from guided.guidance.ops import cap, project
 from guided.guidance.sample.best_of_n import BestOfN
+from guided.guidance.sample.cfgig import CFGiG
 from guided.guidance.sample.denoised_eki import DenoisedEKI
 from guided.guidance.sample.eki import EKI
 from guided.guidance.sample.gibbs import SplitGibbs
@@ -41,12 +43,17 @@ from guided.guidance.sample.kalman_waltz import KalmanWaltz
 from guided.guidance.sample.sir import SIR
 from guided.guidance.sample.tempered import TemperedSMC
 from guided.guidance.sample.waltz import Waltz
+from guided.guidance.step.adaptive import AdaptiveGuidance
 from guided.guidance.step.cps import CPS
 from guided.guidance.step.dpg import DPG
 from guided.guidance.step.dps import DPS
 from guided.guidance.step.enkg import EnKG
+from guided.guidance.step.linear_ag import LinearAG, fit_linear_ag
+from guided.guidance.step.linear_table import LinearTable
 from guided.guidance.step.momentum import Momentum
 from guided.guidance.step.next_noise_mean import NextNoiseMean
+from guided.guidance.step.past import PastGuidance
+from guided.guidance.step.predictor_corrector import PredictorCorrector
 from guided.guidance.step.scg import SCG
 from guided.guidance.step.smc import SMC, FKSteering
 from guided.guidance.step.tds import TDS
@@ -78,11 +85,14 @@ __all__ = [
     "TDS",
     "TMPD",
     "TSG",
+    "AdaptiveGuidance",
     "AttentionRegions",
     "Autoguidance",
     "BestOfN",
     "Between",
     "CFGZeroStar",
+    "CFGiG",
+    "CFGpp",
     "ClassAverage",
     "ClassifierGuidance",
     "Contrast",
@@ -94,11 +104,15 @@ __all__ = [
     "FrequencyGuidance",
     "HoistedEnergy",
     "KalmanWaltz",
+    "LinearAG",
+    "LinearTable",
     "Momentum",
     "NestedCFG",
     "NextNoiseMean",
     "NoisyEnergy",
+    "PastGuidance",
     "PosteriorICG",
+    "PredictorCorrector",
     "Replace",
     "RescaledCFG",
     "ScoreFunction",
@@ -114,6 +128,7 @@ __all__ = [
     "cep_loss",
     "dct_split",
     "down_up",
+    "fit_linear_ag",
     "low_pass",
     "project",
     "random_class",
