@@ -52,7 +52,7 @@ class DiffusersDenoiser(NetDenoiser):
         scheduler: any whose noise levels are those of the model's training; it says what the model
             predicts, and is not used otherwise.
         layers: what controls act on, by name, see :class:`~guided.adapters.hooks.HookedNet`; None =
-            all self-attention. :attr:`names` lists them in the order of their indices.
+            all self-attention. ``names`` lists them in the order of their indices.
         null: the null condition: a label, or the tensors of one sample (1, ...), in a dict where
             conditions are dicts. None = the model's own, where it has one (DiT).
         vae: the autoencoder of a latent model, for :meth:`encode` and :meth:`decode`.
@@ -78,7 +78,7 @@ class DiffusersDenoiser(NetDenoiser):
         schedule = schedule_of(scheduler)
         flow = isinstance(schedule, DiffusersFlow)
         super().__init__(net, schedule, "flow" if flow else _prediction(scheduler))
-        self.vae = vae
+        self.vae, self.names = vae, net.names
         self.takes = _arguments(model)
         self.empty = _own_null(model) if null is None else tree_map(_one_sample, null)
 
@@ -86,12 +86,6 @@ class DiffusersDenoiser(NetDenoiser):
     def model(self) -> Any:
         """Return the model itself."""
         return self.net.net
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Return the names of the layers that controls act on, in the order of their indices."""
-        names: tuple[str, ...] = self.net.names  # type: ignore[assignment]
-        return names
 
     def output(self, x: Tensor, level: Level, cond: Any = None, control: Any = None) -> Tensor:
         """Call the model on x (B, ...); see the class for ``cond``.
@@ -105,10 +99,10 @@ class DiffusersDenoiser(NetDenoiser):
         unknown = [name for name in given if name not in self.takes]
         missing = [name for name, needed in self.takes.items() if needed and name not in given]
         if unknown or missing:
+            mends = [*(f"drop {name}" for name in unknown), *(f"give {name}" for name in missing)]
             raise ValueError(
                 f"{type(self.model).__name__} is conditioned on {', '.join(self.takes)}, got "
-                f"{', '.join(given) or 'nothing'}; {f'drop {unknown}' if unknown else ''}"
-                f"{f'give {missing}' if missing else ''}"
+                f"{', '.join(given) or 'nothing'}; {' and '.join(mends)}"
             )
         return super().output(x, level, given, control)
 
@@ -186,30 +180,35 @@ class DiffusersDenoiser(NetDenoiser):
 
 
 class ClipSample(Through):
-    """Clips the clean estimate and leaves eps, as schedulers with ``clip_sample`` do in every step.
+    r"""Clips the clean estimate, as schedulers of diffusers with ``clip_sample`` do in every step.
 
-    It goes around guidance: ``DDIM(ClipSample(CFG(denoiser, ...)))``. x0 and eps are no pair then.
+    It goes around guidance: ``DDIM(ClipSample(CFG(denoiser, ...)))``.
 
     Args:
         denoiser: a denoiser.
-        bound: of the absolute value; infinite is neutral.
+        bound: of the absolute value, ``clip_sample_range``; infinite is neutral.
+        consistent: derive eps anew, :math:`(x - \alpha x_0) / \sigma`, as ``DDPMScheduler`` does;
+            else keep it, as ``DDIMScheduler`` does.
 
     Raises:
         ValueError: for a bound that is not positive.
 
-    Source: ``DDIMScheduler.step`` of diffusers with ``use_clipped_model_output=False``.
+    Source: von Platen et al. 2022, Diffusers, the ``step`` of both schedulers.
     """
 
-    def __init__(self, denoiser: Denoiser, bound: float = 1.0) -> None:
+    def __init__(self, denoiser: Denoiser, bound: float = 1.0, consistent: bool = False) -> None:
         super().__init__(denoiser)
         if not bound > 0:
-            raise ValueError(f"ClipSample needs a positive bound, got {bound}")
-        self.bound = bound
+            raise ValueError(f"ClipSample needs a positive bound, got {bound}; infinite is neutral")
+        self.bound, self.consistent = bound, consistent
 
     def controlled(self, x: Tensor, level: Level, cond: Any, control: Any) -> Prediction:
         """Predict under a control, None = nothing, and clip x0."""
         x0, eps = predicted(self.denoiser, x, level, cond, control)
-        return Prediction(x0.clamp(-self.bound, self.bound), eps)
+        clipped = x0.clamp(-self.bound, self.bound)
+        if self.consistent:
+            eps = eps + (level.alpha / level.sigma) * (x0 - clipped)
+        return Prediction(clipped, eps)
 
 
 def _prediction(scheduler: Any) -> Parameterization:

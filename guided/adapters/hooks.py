@@ -38,7 +38,8 @@ class HookedNet(nn.Module):
         guided = Contrast(denoiser, [Term(perturbed(weak), scale=3.0)])
 
     ``nn.MultiheadAttention`` that returns weights returns the unperturbed ones. In images (B, C, H,
-    W) a ``blur`` takes the T tokens for square patches in rows.
+    W) a ``blur`` takes the T tokens for square patches in rows. Gradients through a call under a
+    control need a network without gradient checkpointing, which would compute it again without.
 
     Args:
         net: any module.

@@ -14,105 +14,18 @@ from guided.guidance.branches import perturbed
 from guided.nets import AttentionControl, Control, Maps, Skip, Stacked
 from guided.rng import initial_weights
 from guided.schedule import Cosine, uniform
-
-T, W, H = 6, 8, 2
-IDENTITY = Control(AttentionControl(frozenset({0})))
-SKIP = Control(skip=Skip(frozenset({0})))
-
-
-class Fused(nn.Module):
-    """Attention as in timm: one projection, a norm of q and k, the fused kernel."""
-
-    def __init__(self, **options):
-        super().__init__()
-        self.qkv, self.out, self.options = nn.Linear(W, 3 * W), nn.Linear(W, W), options
-
-    def project(self, x):
-        q, k, v = self.qkv(x).unflatten(-1, (3, H, -1)).permute(2, 0, 3, 1, 4)
-        return functional.normalize(q, dim=-1), functional.normalize(k, dim=-1), v
-
-    def forward(self, x):
-        mixed = functional.scaled_dot_product_attention(*self.project(x), **self.options)
-        return self.out(mixed.transpose(1, 2).flatten(2))
-
-
-class Multihead(nn.MultiheadAttention):
-    """PyTorch's own, called with one argument."""
-
-    def __init__(self, batch_first=True):
-        super().__init__(W, H, batch_first=batch_first)
-        nn.init.normal_(self.in_proj_bias)
-        nn.init.normal_(self.out_proj.bias)
-
-    def project(self, x):
-        x = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
-        return x.unflatten(-1, (3, H, -1)).permute(2, 0, 3, 1, 4)
-
-    @property
-    def out(self):
-        return self.out_proj
-
-
-class Block(nn.Module):
-    def __init__(self, attention):
-        super().__init__()
-        self.norm, self.attn = nn.LayerNorm(W), attention
-        self.mlp = nn.Sequential(nn.LayerNorm(W), nn.Linear(W, W), nn.GELU())
-
-    def attended(self, x):
-        if not isinstance(self.attn, Multihead):
-            return self.attn(x)
-        if self.attn.batch_first:
-            return self.attn(x, x, x)[0]
-        x = x.transpose(0, 1)
-        return self.attn(x, x, x, need_weights=False)[0].transpose(0, 1)
-
-    def forward(self, x, level):
-        x = x + self.attended(self.norm(x)) + level[:, None]
-        return x + self.mlp(x)
-
-
-class Foreign(nn.Module):
-    """Someone's transformer over x (B, T, W)."""
-
-    def __init__(self, make, depth=2):
-        super().__init__()
-        self.time = nn.Sequential(nn.Linear(1, W), nn.SiLU(), nn.Linear(W, W))
-        self.blocks = nn.ModuleList(Block(make()) for _ in range(depth))
-        self.unused = nn.Linear(W, W)
-
-    def forward(self, x, time, cond=None):
-        level = self.time(time[:, None])
-        for block in self.blocks:
-            x = block(x, level)
-        return x
-
-
-ATTENTIONS = {
-    "fused": Fused,
-    "scaled": lambda: Fused(scale=0.9),
-    "multihead": Multihead,
-    "tokens first": lambda: Multihead(batch_first=False),
-}
-LAYERS = {
-    "blocks.0.attn": "attention",
-    "blocks.1.attn": "attention",
-    "blocks.0": "block",
-    "blocks.1": "block",
-}
-
-
-def foreign(kind="fused"):
-    with initial_weights(0):
-        return Foreign(ATTENTIONS[kind]).double().eval()
-
-
-def inputs(batch=3):
-    return Rng(0).normal((batch, T, W), torch.float64), Rng(1).uniform((batch,), torch.float64)
-
-
-def hooks(net):
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in net.modules())
+from tests.guided.foreign_nets import (
+    ATTENTIONS,
+    IDENTITY,
+    LAYERS,
+    Fused,
+    H,
+    T,
+    W,
+    foreign,
+    hooks,
+    inputs,
+)
 
 
 def by_hand(net, x, time, layer, change):
@@ -331,90 +244,3 @@ def test_the_tokens_of_an_image_lie_as_its_patches(size, grid):
     else:
         with pytest.raises(ValueError, match="16 tokens do not lie on a grid of 8 x 4"):
             hooked(x, torch.zeros(2), None, blurring)
-
-
-# What is refused
-
-
-def test_unknown_names_are_refused_with_close_ones():
-    with pytest.raises(ValueError, match=r"Foreign has no module named 'block.0.attn'; did you mea"
-                       r"n 'blocks.0.attn', "):  # fmt: skip
-        HookedNet(foreign(), {"block.0.attn": "attention"})
-    with pytest.raises(ValueError, match="no module named 'zzz'; see its named_modules"):
-        HookedNet(foreign(), {}, "zzz")
-    with pytest.raises(ValueError, match="of the kind 'attention' or 'block', got 'conv' for 'bl"):
-        HookedNet(foreign(), {"blocks.0": "conv"})
-
-
-@pytest.mark.parametrize("options", [{"kdim": 4, "vdim": 4}, {"add_bias_kv": True}])
-def test_attention_over_other_keys_is_refused(options):
-    net = nn.Sequential(nn.MultiheadAttention(W, H, **options))
-    with pytest.raises(ValueError, match="'0' is cross-attention, joint attention or"):
-        HookedNet(net, {"0": "attention"})
-    assert self_attentions(net) == {}
-
-
-@pytest.mark.parametrize(
-    ("control", "message"),
-    [
-        (Control(AttentionControl(frozenset({4}))), "the Foreign has blocks 0 to 3"),
-        (Control(AttentionControl(frozenset({2}))), "layer 2, 'blocks.0', is a block, which can"),
-        (Control(embedding=lambda e: e), "none of Foreign is named; give HookedNet"),
-    ],
-)
-def test_controls_of_what_is_not_there_are_refused(control, message):
-    x, time = inputs()
-    for given in (control, Stacked.of([None, control], [1, 2])):
-        with pytest.raises(ValueError, match=message):
-            HookedNet(foreign(), LAYERS)(x, time, None, given)
-
-
-class Wrap(nn.Module):
-    def __init__(self, inside, call):
-        super().__init__()
-        self.inside, self.call = inside, call
-
-    def forward(self, x, time, cond=None):
-        return self.call(self.inside, x)
-
-
-@pytest.mark.parametrize(
-    ("net", "kind", "control", "message"),
-    [
-        (Wrap(Fused(is_causal=True), lambda m, x: m(x)), "attention", IDENTITY, "under a mask"),
-        (Wrap(Fused(dropout_p=0.1), lambda m, x: m(x)), "attention", IDENTITY, "call eval()"),
-        (Wrap(Fused(), lambda m, x: m(x.flatten(0, 1)[None])), "attention", IDENTITY,
-         "the 3 rows of the batch; name another layer"),
-        (Wrap(Multihead(), lambda m, x: m(x, x[:, :4], x[:, :4])[0]), "attention", IDENTITY,
-         "has 2 heads of 6 queries but 2 of 4 keys; name a self-attention"),
-        (Wrap(Multihead(), lambda m, x: m(x, x, x, torch.zeros(3, T) == 1)[0]), "attention",
-         IDENTITY, "under a mask"),
-        (Wrap(nn.Linear(W, W), lambda m, x: m(x)), "attention", IDENTITY,
-         "calls scaled_dot_product_attention 0 times in 1 calls"),
-        (Wrap(nn.Sequential(Fused(), Fused()), lambda m, x: m(x)), "attention", IDENTITY,
-         "calls scaled_dot_product_attention 2 times in 1 calls"),
-        (Wrap(nn.Linear(W, 2 * W), lambda m, x: m(x)), "block", SKIP, "skip a block that keeps"),
-        (Wrap(nn.Linear(W, W), lambda m, x: m(x[:1])), "block", SKIP, "skip a block that keeps"),
-        (Wrap(nn.Linear(W, W), lambda m, x: x), "block", SKIP, "Wrap did not call its module 'ins"),
-    ],
-)  # fmt: skip
-def test_layers_that_cannot_be_controlled_are_refused(net, kind, control, message):
-    x, time = inputs()
-    with pytest.raises(ValueError, match=message):
-        HookedNet(net.double(), {"inside": kind})(x, time, None, control)
-    assert hooks(net) == 0
-
-
-def test_an_embedding_of_other_rows_is_refused():
-    net = Wrap(nn.Linear(W, W).double(), lambda m, x: m(x[:1]) + x)
-    x, time = inputs()
-    with pytest.raises(ValueError, match=r"'inside' has the shape \(1, 6, 8\), expected one row"):
-        HookedNet(net, {}, "inside")(x, time, None, Control(embedding=lambda e: e))
-
-
-def test_blocks_may_return_tuples():
-    net = Wrap(nn.Identity(), lambda m, x: x)
-    inside = Wrap(nn.Linear(W, W), lambda m, x: (m(x), "state"))
-    net.inside, net.call = inside, lambda m, x: m(x, None)[0]
-    x, time = inputs()
-    assert torch.equal(HookedNet(net.double(), {"inside": "block"})(x, time, None, SKIP), x)
