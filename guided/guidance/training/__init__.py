@@ -1,0 +1,10 @@
+"""Guidance that is learned: what changes the training, so that a run costs less or needs no label.
+
+The other folders are named after the function that a method wraps in a run; what is here wraps a
+loss, a batch or the data of one.
+"""
+
+from guided.guidance.training.dropout import dropped, with_dropout
+from guided.guidance.training.labels import SelfLabels, cluster
+
+__all__ = ["SelfLabels", "cluster", "dropped", "with_dropout"]
