@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
-from guided import CFG, Rng, VPLinear
+from guided import Rng
 from guided.denoiser import NetDenoiser
 from guided.guidance.training import dropped, with_dropout
-from guided.nets import MLP
 from guided.train import TrainConfig, train
+from tests.guided import joint_line as line
 
 N = 40_000
 NULLS = {"goal": torch.zeros_like, "style": lambda c: {"k": torch.full_like(c["k"], 9)}}
@@ -66,34 +66,10 @@ def test_impossible_rates_are_refused(rates, match):
         dropped(conditions(3), NULLS, rates, Rng(0))
 
 
-class Named(MLP):
-    """A perceptron whose condition is a dict."""
-
-    def forward(self, x, time, cond=None):
-        return super().forward(x, time, cond["side"])
-
-
-def null_side(cond):
-    return {"side": torch.zeros_like(cond["side"])}
-
-
 def test_a_network_trained_with_dropout_knows_both_laws():
-    """Points at the side -2 or 2: the null condition predicts their mean at high noise."""
-
-    def batch(step, generator):
-        side = torch.randint(0, 2, (128, 1), generator=generator) * 2.0 - 1.0
-        return 2 * side, {"side": side}
-
-    nulls = {"side": torch.zeros_like}
-    torch.manual_seed(0)
-    model = NetDenoiser(Named(1, 1, (32, 32), cond_dim=1), VPLinear(), "x0")
-    config = TrainConfig(steps=250, batch=128, lr=1e-2, warmup=10, log_every=250)
-    list(train(model, with_dropout(batch, nulls, {"side": 0.3}), config))
-    level = VPLinear().level(VPLinear().time(2.0))
-    x = 2 * level.alpha + level.sigma * Rng(0).normal((100, 1))  # from the right
-    cond = {"side": torch.ones(100, 1)}
-    with torch.no_grad():
-        strong, weak = model(x, level, cond).x0, CFG(model, 0.0, null_side)(x, level, cond).x0
-    exact = 2 * torch.tanh(2 * level.alpha * x / level.sigma**2)
-    assert (strong - 2).abs().mean() < 0.3
-    assert (weak - exact).abs().mean() < 0.35 < 0.7 < (exact - 2).abs().mean()
+    """Joint Gaussians, everything affine: both posterior means in closed form."""
+    model = NetDenoiser(line.Line(), line.OneLevel(), "x0")
+    config = TrainConfig(steps=150, lr=0.1, warmup=5, weight_decay=0.0, log_every=150)
+    list(train(model, with_dropout(line.batch, {"c": torch.zeros_like}, {"c": 0.3}), config))
+    exact = (line.ALONE, line.GIVEN, 1 - line.GIVEN * line.ALPHA)
+    assert model.net.coefficients() == pytest.approx(exact, abs=0.03)

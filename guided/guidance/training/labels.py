@@ -69,7 +69,7 @@ def cluster(features: Tensor, k: int, seed: int) -> SelfLabels:
     Raises:
         ValueError: for features that are not (N, F), or a k that they cannot fill.
 
-    Source: Hu et al. 2023, Self-guided diffusion models, section 3 (self-labeled guidance); Arthur
+    Source: Hu et al. 2023, Self-guided diffusion models (self-labeled guidance); Arthur
         & Vassilvitskii 2007 (k-means++).
     """
     if features.ndim != 2 or not 1 <= k <= len(features):
