@@ -190,7 +190,9 @@ class NetDenoiser(Denoiser):
             )
         return self.net(x, self._time(x, level), cond, control)
 
-    def loss(self, x0: Tensor, cond: Any, rng: Rng, weight: Tensor | None = None) -> Tensor:
+    def loss(
+        self, x0: Tensor, cond: Any, rng: Rng, weight: Tensor | None = None, axes: int = 1
+    ) -> Tensor:
         """Return the training loss of every sample at a random level.
 
         It is the mean square error of the network's own output (for ``edm`` that is the weighted
@@ -201,11 +203,12 @@ class NetDenoiser(Denoiser):
             cond: their conditions.
             rng: draws the level and the noise.
             weight: optional weights that broadcast against x0, e.g. of rare channels.
+            axes: see :meth:`example`.
 
         Returns:
             Shape (B,).
         """
-        shown = self.example(x0, rng)
+        shown = self.example(x0, rng, axes)
         error = (self.output(shown.x, shown.level, cond) - shown.target).square()
         if weight is not None:
             error = error * weight

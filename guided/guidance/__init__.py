@@ -8,6 +8,8 @@ from guided.guidance.denoise.contrast import Contrast, Term
 from guided.guidance.denoise.ecm import ECM
 from guided.guidance.denoise.ecmr import ECMR
 from guided.guidance.denoise.energy_net import EnergyNet, HoistedEnergy
+from guided.guidance.denoise.history import HistoryGuidance
+from guided.guidance.denoise.history_levels import fractional, merged, temporal, vanilla
 from guided.guidance.denoise.mpgd import MPGD
 from guided.guidance.denoise.replace import Replace
 from guided.guidance.denoise.score_function import ScoreFunction
@@ -17,6 +19,7 @@ from guided.guidance.sample.denoised_eki import DenoisedEKI
 from guided.guidance.sample.eki import EKI
 from guided.guidance.sample.gibbs import SplitGibbs
 from guided.guidance.sample.kalman_waltz import KalmanWaltz
+from guided.guidance.sample.roll_out import roll_out
 from guided.guidance.sample.sir import SIR
 from guided.guidance.sample.tempered import TemperedSMC
 from guided.guidance.sample.waltz import Waltz
@@ -53,6 +56,7 @@ __all__ = [
     "EnKG",
     "EnergyNet",
     "FKSteering",
+    "HistoryGuidance",
     "HoistedEnergy",
     "KalmanWaltz",
     "NestedCFG",
@@ -66,4 +70,9 @@ __all__ = [
     "Waltz",
     "ZeroOrderDPS",
     "cep_loss",
+    "fractional",
+    "merged",
+    "roll_out",
+    "temporal",
+    "vanilla",
 ]

@@ -5,7 +5,8 @@ loss, a batch or the data of one.
 """
 
 from guided.guidance.training.dropout import dropped, with_dropout
+from guided.guidance.training.forcing import forcing_loss
 from guided.guidance.training.labels import SelfLabels, cluster
 from guided.guidance.training.model_guidance import mg_loss
 
-__all__ = ["SelfLabels", "cluster", "dropped", "mg_loss", "with_dropout"]
+__all__ = ["SelfLabels", "cluster", "dropped", "forcing_loss", "mg_loss", "with_dropout"]
