@@ -18,6 +18,8 @@ from guided.guidance.denoise.energy_net import EnergyNet, HoistedEnergy
 from guided.guidance.denoise.factorised_stg import FactorisedSTG
 from guided.guidance.denoise.frequency import FrequencyGuidance
 from guided.guidance.denoise.gfcg import GFCG
+from guided.guidance.denoise.history import HistoryGuidance
+from guided.guidance.denoise.history_levels import fractional, merged, temporal, vanilla
 from guided.guidance.denoise.icg import ICG, random_class
 from guided.guidance.denoise.mpgd import MPGD
 from guided.guidance.denoise.pag import PAG
@@ -40,6 +42,7 @@ from guided.guidance.sample.denoised_eki import DenoisedEKI
 from guided.guidance.sample.eki import EKI
 from guided.guidance.sample.gibbs import SplitGibbs
 from guided.guidance.sample.kalman_waltz import KalmanWaltz
+from guided.guidance.sample.roll_out import roll_out
 from guided.guidance.sample.sir import SIR
 from guided.guidance.sample.tempered import TemperedSMC
 from guided.guidance.sample.waltz import Waltz
@@ -102,6 +105,7 @@ __all__ = [
     "FKSteering",
     "FactorisedSTG",
     "FrequencyGuidance",
+    "HistoryGuidance",
     "HoistedEnergy",
     "KalmanWaltz",
     "LinearAG",
@@ -129,9 +133,14 @@ __all__ = [
     "dct_split",
     "down_up",
     "fit_linear_ag",
+    "fractional",
     "low_pass",
+    "merged",
     "project",
     "random_class",
     "rescale",
+    "roll_out",
+    "temporal",
     "together",
+    "vanilla",
 ]
