@@ -3,6 +3,7 @@
 from guided.nets.attention import AttentionControl, attend
 from guided.nets.embed import FourierTime, RandomFourier
 from guided.nets.mlp import MLP
+from guided.nets.patches import PatchTransformer
 from guided.nets.residual import ResidualMLP, ScalarMLP
 from guided.nets.transformer import Transformer
 from guided.nets.unet import UNet
@@ -11,6 +12,7 @@ __all__ = [
     "MLP",
     "AttentionControl",
     "FourierTime",
+    "PatchTransformer",
     "RandomFourier",
     "ResidualMLP",
     "ScalarMLP",

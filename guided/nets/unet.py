@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from guided.nets.attention import AttentionControl, attend
 from guided.nets.embed import FourierTime
 
 Padding = Literal["zeros", "circular"]
@@ -37,12 +38,14 @@ class UNet(nn.Module):
         labels: number of classes; index ``labels`` is one more, learned, for "no label". 0 = none.
         background: fixed channels (M, H, W) that the network sees beside x, e.g. a forcing; None =
             none.
+        attention: heads of the self-attention at the lowest level, which divide its width;
+            0 = none.
 
     Raises:
-        ValueError: for widths that are no multiples of 8.
+        ValueError: for widths that are no multiples of 8 or of the heads.
 
     Source: Ho et al. 2020 (DDPM), appendix B; Dhariwal & Nichol 2021, section 3 (the modulation).
-    Differs: patches first; no attention.
+    Differs: patches first; attention at the lowest level alone, once.
     """
 
     def __init__(
@@ -54,10 +57,16 @@ class UNet(nn.Module):
         periodic: bool = False,
         labels: int = 0,
         background: Tensor | None = None,
+        attention: int = 0,
     ) -> None:
         super().__init__()
         if not widths or any(width % GROUP for width in widths):
             raise ValueError(f"the widths must be multiples of {GROUP}, got {tuple(widths)}")
+        if attention and widths[-1] % attention:
+            raise ValueError(
+                f"the heads must divide the lowest level's {widths[-1]} channels, got "
+                f"attention={attention}"
+            )
         self.channels, self.patch, self.labels = channels, patch, labels
         self.background: Tensor | None
         self.register_buffer("background", background)
@@ -74,22 +83,31 @@ class UNet(nn.Module):
         self.grow = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairwise(widths))
         self.norm = nn.GroupNorm(widths[0] // GROUP, widths[0])
         self.out = _silent(_conv(widths[0], channels * patch**2, mode))
+        self.attention = SelfAttention(widths[-1], attention) if attention else None
 
-    def forward(self, x: Tensor, time: Tensor, cond: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        time: Tensor,
+        cond: Tensor | None = None,
+        control: AttentionControl | None = None,
+    ) -> Tensor:
         """Evaluate the network.
 
         Args:
             x: shape (B, C, H, W).
             time: shape (B,).
             cond: labels 0, ..., labels (the last is "no label"), shape (B,); None = no label.
+            control: what to do to the attention, which is layer 0 and the only one; None = nothing.
 
         Returns:
             Shape (B, C, H, W).
 
         Raises:
-            ValueError: for x of another shape, or labels given to a network without.
+            ValueError: for x of another shape, labels given to a network without, or a control of
+                layers that do not exist.
         """
-        self._check(x, cond)
+        self._check(x, cond, control)
         level = functional.silu(self.level(self.time(time.to(x.dtype))) + self._labels(x, cond))
         h = self._entered(x)
         skips = []
@@ -98,6 +116,8 @@ class UNet(nn.Module):
             if index < len(self.shrink):
                 skips.append(h)
                 h = self.shrink[index](functional.pixel_unshuffle(h, 2))
+        if self.attention is not None:
+            h = self.attention(h, control and control.at(0))
         for index in reversed(range(len(self.grow))):
             h = functional.pixel_shuffle(self.grow[index](h), 2)
             h = self.up[index](torch.cat([h, skips[index]], dim=1), level)
@@ -119,7 +139,7 @@ class UNet(nn.Module):
             cond = torch.full((len(x),), self.labels, device=x.device)
         return self.label(cond)
 
-    def _check(self, x: Tensor, cond: Tensor | None) -> None:
+    def _check(self, x: Tensor, cond: Tensor | None, control: AttentionControl | None) -> None:
         side = self.patch * 2 ** len(self.shrink)
         if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % side or x.shape[3] % side:
             raise ValueError(
@@ -128,6 +148,11 @@ class UNet(nn.Module):
             )
         if cond is not None and not self.labels:
             raise ValueError("UNet has no labels but was given cond; set labels= or drop cond")
+        if control and not control.layers <= set(range(self.attention is not None)):
+            raise ValueError(
+                f"the control acts on layers {sorted(control.layers)}, but the UNet "
+                f"{'has layer 0 only' if self.attention else 'has none; set attention='}"
+            )
 
 
 class Stage(nn.ModuleList):
@@ -177,6 +202,28 @@ class Block(nn.Module):
         h = self.conv1(functional.silu(self.norm1(x)))
         h = torch.addcmul(shift, self.norm2(h), 1 + scale)
         return self.skip(x) + self.conv2(functional.silu(h))
+
+
+class SelfAttention(nn.Module):
+    """Self-attention between the pixels of an image, around a skip; it starts as the identity.
+
+    Args:
+        width: channels, a multiple of the heads.
+        heads: attention heads.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(width // GROUP, width)
+        self.qkv = nn.Conv2d(width, 3 * width, 1)
+        self.merge = _silent(nn.Conv2d(width, width, 1))
+
+    def forward(self, x: Tensor, control: AttentionControl | None) -> Tensor:
+        """Return x (B, C, H, W) after the block."""
+        q, k, v = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).mT.unbind(1)
+        mixed = attend(q, k, v, control)
+        return x + self.merge(mixed.mT.reshape(x.shape))
 
 
 def _conv(given: int, width: int, mode: Padding) -> nn.Conv2d:
