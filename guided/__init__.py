@@ -11,15 +11,7 @@ A guided sample is three nested functions, and a guidance method wraps exactly o
 The notation is in :mod:`guided.schedule`.
 """
 
-from guided.denoiser import (
-    Autocast,
-    Chunked,
-    Counted,
-    Denoiser,
-    DenoiserWrapper,
-    NetDenoiser,
-    Prediction,
-)
+from guided.denoiser import Denoiser, DenoiserWrapper, NetDenoiser, Prediction
 from guided.energy import Decoded, Energy, FunctionEnergy, Sliced, WeightedSum
 from guided.guidance import CFG, DPG, SCG, TDS, BestOfN, Between, ClassifierGuidance, Contrast
 from guided.operator import Likelihood, Operator, Simulator
@@ -29,6 +21,7 @@ from guided.rng import Rng
 from guided.sampler import Gaussian, Sampler, State, StepWrapper
 from guided.samplers import DDIM, DDPM, DPMpp2M, Heun
 from guided.schedule import VE, Cosine, Level, RectifiedFlow, Schedule, VPLinear
+from guided.wrappers import Autocast, Chunked, Counted
 
 __version__ = "0.1.0"
 

@@ -54,3 +54,15 @@ def rows(cond: Any, start: int, stop: int) -> Any:
 def concat(conds: Sequence[Any]) -> Any:
     """Stack conditions of one structure along axis 0."""
     return tree_map(lambda *leaves: torch.cat(leaves), *conds)
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Return whether two conditions are of one structure, so that they can be stacked."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.shape[1:] == b.shape[1:] and a.dtype == b.dtype
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(alike(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        same = type(a) is type(b) and len(a) == len(b)
+        return same and all(alike(x, y) for x, y in zip(a, b, strict=True))
+    return type(a) is type(b) and a == b

@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from guided.cond import rows
 from guided.rng import Rng
 from guided.schedule import Level, Schedule
 
@@ -41,6 +40,28 @@ class Denoiser(nn.Module):
     def __call__(self, x: Tensor, level: Level, cond: Any = None) -> Prediction:
         """See :meth:`forward`."""
         return super().__call__(x, level, cond)
+
+    @property
+    def layers(self) -> int:
+        """Return how many blocks of its network a control can act on; 0 = it takes no control."""
+        return 0
+
+    def controlled(self, x: Tensor, level: Level, cond: Any, control: Any) -> Prediction:
+        """Predict with something done inside the network, as :mod:`guided.nets.control` says.
+
+        Args:
+            x: noisy samples (B, ...).
+            level: of them.
+            cond: their conditions.
+            control: a ``Control``, or a ``Stacked`` one of B rows.
+
+        Raises:
+            TypeError: for a denoiser that takes no control.
+        """
+        raise TypeError(
+            f"{type(self).__name__} takes no control, so nothing inside it can be perturbed; put "
+            f"perturbing methods around the network's own denoiser, e.g. CEP(PAG(denoiser, ...))"
+        )
 
 
 class DenoiserWrapper(Denoiser):
@@ -112,15 +133,24 @@ class NetDenoiser(Denoiser):
         self.sigma_data = sigma_data
         self.log_sigma = log_sigma
 
+    @property
+    def layers(self) -> int:
+        """Return how many blocks of the network a control can act on."""
+        return getattr(self.net, "layers", 0)
+
     def forward(self, x: Tensor, level: Level, cond: Any = None) -> Prediction:
         """Predict x0 and eps at a level with sigma > 0, which costs one network call."""
+        return self.controlled(x, level, cond, None)
+
+    def controlled(self, x: Tensor, level: Level, cond: Any, control: Any) -> Prediction:
+        """Predict with something done inside the network; None = nothing."""
         _, alpha, sigma = level
         if self.prediction == "edm":
             skip, out, scale = self._edm(level)
-            f = self.output(x * (scale / alpha), level, cond)
+            f = self.output(x * (scale / alpha), level, cond, control)
             x0 = f * out + x * (skip / alpha)
             return Prediction(x0, (x - alpha * x0) / sigma)
-        out = self.output(x, level, cond)
+        out = self.output(x, level, cond, control)
         if self.prediction == "eps":
             return Prediction(_mixed(1 / alpha, x, -sigma / alpha, out), out)
         if self.prediction == "x0":
@@ -134,9 +164,16 @@ class NetDenoiser(Denoiser):
             _mixed(1 / norm, x, -sigma / norm, out), _mixed(1 / norm, x, alpha / norm, out)
         )
 
-    def output(self, x: Tensor, level: Level, cond: Any = None) -> Tensor:
+    def output(self, x: Tensor, level: Level, cond: Any = None, control: Any = None) -> Tensor:
         """Call the network on x (B, ...), scaled for it, at a level."""
-        return self.net(x, self._time(x, level), cond)
+        if control is None:
+            return self.net(x, self._time(x, level), cond)
+        if not hasattr(self.net, "layers"):
+            raise TypeError(
+                f"{type(self.net).__name__} takes no control, so nothing inside it can be "
+                f"perturbed; use a network of guided.nets that does, or guided.adapters.hooks"
+            )
+        return self.net(x, self._time(x, level), cond, control)
 
     def loss(self, x0: Tensor, cond: Any, rng: Rng, weight: Tensor | None = None) -> Tensor:
         """Return the training loss of every sample at a random level.
@@ -198,79 +235,11 @@ class NetDenoiser(Denoiser):
         return (x0 - x * (skip / level.alpha)) / out
 
 
-class Counted(DenoiserWrapper):
-    """Counts what a method spends: ``calls``, ``rows`` (samples evaluated) and ``vjps``.
-
-    A vector-Jacobian product is counted when a gradient passes back through a prediction.
-    """
-
-    def __init__(self, denoiser: Denoiser) -> None:
-        super().__init__(denoiser)
-        self.reset()
-
-    def reset(self) -> None:
-        """Set all counters to zero."""
-        self.calls = self.rows = self.vjps = 0
-
-    def forward(self, x: Tensor, level: Level, cond: Any = None) -> Prediction:
-        """Count the call and pass it on."""
-        self.calls += 1
-        self.rows += len(x)
-        if not (torch.is_grad_enabled() and x.requires_grad):
-            return self.denoiser(x, level, cond)
-        entrance = x.view_as(x)
-        entrance.register_hook(self._count_vjp)
-        return self.denoiser(entrance, level, cond)
-
-    def _count_vjp(self, _: Tensor) -> None:
-        self.vjps += 1
-
-
-class Chunked(DenoiserWrapper):
-    """Evaluates at most ``size`` rows at a time, for memory; the result is the same.
-
-    Raises:
-        ValueError: for a size below 1.
-    """
-
-    def __init__(self, denoiser: Denoiser, size: int) -> None:
-        super().__init__(denoiser)
-        if size < 1:
-            raise ValueError(f"Chunked needs a size of at least 1, got {size}")
-        self.size = size
-
-    def forward(self, x: Tensor, level: Level, cond: Any = None) -> Prediction:
-        """Predict chunk by chunk, the remainder included."""
-        if len(x) <= self.size:
-            return self.denoiser(x, level, cond)
-        parts = []
-        for start in range(0, len(x), self.size):
-            stop = start + self.size
-            part = Level(*(rows(c, start, stop) if _per_row(c) else c for c in level))
-            parts.append(self.denoiser(x[start:stop], part, rows(cond, start, stop)))
-        return Prediction(torch.cat([p.x0 for p in parts]), torch.cat([p.eps for p in parts]))
-
-
-class Autocast(DenoiserWrapper):
-    """Evaluates the network in half precision; about twice as fast where the processor has it.
-
-    Levels, steps and results keep the precision of x. Not for an exact law, which it would blur.
-
-    Raises:
-        ValueError: for a type that is no half precision.
-    """
-
-    def __init__(self, denoiser: Denoiser, dtype: torch.dtype = torch.bfloat16) -> None:
-        super().__init__(denoiser)
-        if dtype not in (torch.bfloat16, torch.float16):
-            raise ValueError(f"Autocast needs torch.bfloat16 or torch.float16, got {dtype}")
-        self.dtype = dtype
-
-    def forward(self, x: Tensor, level: Level, cond: Any = None) -> Prediction:
-        """Predict in half precision."""
-        with torch.autocast(x.device.type, self.dtype):
-            x0, eps = self.denoiser(x, level, cond)
-        return Prediction(x0.to(x), eps.to(x))
+def predicted(denoiser: Denoiser, x: Tensor, level: Level, cond: Any, control: Any) -> Prediction:
+    """Return the denoiser's prediction, under a control unless it is None."""
+    if control is None:
+        return denoiser(x, level, cond)
+    return denoiser.controlled(x, level, cond, control)
 
 
 def per_sample(value: Any, x: Tensor) -> Tensor:
@@ -283,7 +252,3 @@ def per_sample(value: Any, x: Tensor) -> Tensor:
 def _mixed(a: Any, x: Tensor, b: Any, y: Tensor) -> Tensor:
     """Return a x + b y; in a run a and b are numbers, and the sum is fused."""
     return a * x + b * y if isinstance(b, Tensor) else torch.add(a * x, y, alpha=b)
-
-
-def _per_row(coefficient: Any) -> bool:
-    return isinstance(coefficient, Tensor) and coefficient.ndim > 0 and len(coefficient) > 1

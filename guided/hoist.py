@@ -93,8 +93,10 @@ class HoistedDenoiser(NetDenoiser):
         net: Any = self.net
         return net.embed_cond(cond)
 
-    def output(self, x: Tensor, level: Level, cond: Any = None) -> Tensor:
+    def output(self, x: Tensor, level: Level, cond: Any = None, control: Any = None) -> Tensor:
         """Call the network's body on x (B, ...)."""
+        if control is not None:
+            raise TypeError(f"a hoisted {type(self.net).__name__} takes no control")
         net: Any = self.net
         own = cond if self.part is None else cond[self.part]
         return net.body(x.flatten(1), self.table(x, level, own)).reshape(x.shape)

@@ -11,9 +11,10 @@ from domains.music.compose import Composer, Method
 from domains.music.roll import Rolls
 from domains.music.rules import guiding
 from domains.music.scores import Cost
-from guided.denoiser import Counted, Prediction
+from guided.denoiser import Prediction
 from guided.energy import Energy, FunctionEnergy, WeightedSum
 from guided.schedule import Level
+from guided.wrappers import Counted
 
 
 class Bench:

@@ -18,13 +18,14 @@ from domains.music.codec import Codec
 from domains.music.model import SHIPPED, label, load_model, null_label
 from domains.music.roll import Rolls
 from domains.music.rules import guiding
-from guided.denoiser import Autocast, Chunked, Denoiser
+from guided.denoiser import Denoiser
 from guided.energy import Decoded, WeightedSum
 from guided.guidance import CFG, SCG, BestOfN, Replace
 from guided.rng import Rng
 from guided.sampler import Sampler, State, StepWrapper
 from guided.samplers import DDIM
 from guided.schedule import Level, Schedule, karras
+from guided.wrappers import Autocast, Chunked
 
 Method = Literal["scg", "best", "none"]
 OnStep = Callable[[State], None]

@@ -39,9 +39,9 @@ class BoundDenoiser(NetDenoiser):
         super().__init__(denoiser.net, denoiser.schedule, denoiser.prediction)
         self.context = context
 
-    def output(self, x: Tensor, level: Level, cond: Any = None) -> Tensor:
+    def output(self, x: Tensor, level: Level, cond: Any = None, control: Any = None) -> Tensor:
         """Call the network on x (B S, A, k)."""
-        return super().output(x, level, self.context)
+        return super().output(x, level, self.context, control)
 
 
 @dataclass(frozen=True)

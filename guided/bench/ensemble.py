@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from guided.bench.methods import METHODS, SCHEDULE, Clock, Task, TimedOperator
 from guided.bench.problems import Problem, problem
-from guided.denoiser import Chunked, Denoiser, DenoiserWrapper, Prediction
+from guided.denoiser import Denoiser, DenoiserWrapper, Prediction
 from guided.guidance import EnKG
 from guided.nets import MLP
 from guided.operator import Operator
@@ -38,6 +38,7 @@ from guided.results import require_writable, versions, write_json
 from guided.rng import Rng, initial_weights, stream_seed
 from guided.samplers import DDIM
 from guided.schedule import Level
+from guided.wrappers import Chunked
 
 PROBLEM = "linear-16"
 LEAST = 3.0  # what the time of the loop over that of the batch should be

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from guided.bench.problems import Problem
-from guided.denoiser import Counted, Prediction
+from guided.denoiser import Prediction
 from guided.guidance import (
     CPS,
     DPG,
@@ -29,6 +29,7 @@ from guided.operator import Likelihood, Operator
 from guided.rng import Rng
 from guided.samplers import DDIM, DPMpp2M
 from guided.schedule import VE, Level, karras
+from guided.wrappers import Counted
 
 SCHEDULE = VE(sigma_max=5000.0)
 SIGMA_MIN = 0.01

@@ -2,9 +2,9 @@
 
 from guided.guidance.between import Between
 from guided.guidance.denoise.cep import CEP, cep_loss
-from guided.guidance.denoise.cfg import CFG
+from guided.guidance.denoise.cfg import CFG, NestedCFG
 from guided.guidance.denoise.classifier import ClassifierGuidance, NoisyEnergy
-from guided.guidance.denoise.contrast import Contrast
+from guided.guidance.denoise.contrast import Contrast, Term
 from guided.guidance.denoise.ecm import ECM
 from guided.guidance.denoise.ecmr import ECMR
 from guided.guidance.denoise.energy_net import EnergyNet, HoistedEnergy
@@ -55,12 +55,14 @@ __all__ = [
     "FKSteering",
     "HoistedEnergy",
     "KalmanWaltz",
+    "NestedCFG",
     "NextNoiseMean",
     "NoisyEnergy",
     "Replace",
     "ScoreFunction",
     "SplitGibbs",
     "TemperedSMC",
+    "Term",
     "Waltz",
     "ZeroOrderDPS",
     "cep_loss",

@@ -6,6 +6,7 @@ from typing import Any, overload
 from torch import Tensor
 
 from guided.denoiser import Denoiser, DenoiserWrapper, Prediction
+from guided.guidance.scale import require_interval
 from guided.rng import Rng
 from guided.sampler import Sampler, State, StepWrapper
 from guided.schedule import Level
@@ -58,14 +59,16 @@ def Between(
     Outside, what the method wraps is used, and the method costs nothing: for CFG that is the
     conditional model, not the unconditional one. The bounds are ratios of noise to signal, the
     sigma of EDM; divide those of a paper by its sigma_data and multiply by yours. ``low = 0`` and
-    ``high = inf`` is the method itself, ``low >= high`` switches it off.
+    ``high = inf`` is the method itself, ``low = high`` switches it off.
 
     Raises:
         TypeError: if ``method`` wraps nothing, or counts on every step of a run.
+        ValueError: for an interval that is turned round.
 
     Source: Kynkaanniemi et al. 2024, Applying guidance in a limited interval, section 3.
     Differs: judged by the level of each evaluation, not by the step index.
     """
+    require_interval(low, high)
     if isinstance(method, DenoiserWrapper):
         return BetweenDenoise(method, low, high)
     if isinstance(method, StepWrapper) and method.needs_all_steps:

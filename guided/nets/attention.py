@@ -4,68 +4,140 @@ Shapes: q, k, v are (B, H, T, D): batch, heads, tokens, numbers per head.
 Guidance by perturbed attention passes a control for one call; nothing is patched or remembered.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+Mode = Literal["identity", "uniform", "blur", "drop", "soft", "scale"]
+MODES = ("identity", "uniform", "blur", "drop", "soft", "scale")
+
+
+class LayerControl(Protocol):
+    """What a control does in one layer; see :mod:`guided.nets.control`."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, grid: Sequence[int]) -> Tensor:
+        """Return the layer's attention output (B, H, T, D)."""
+        ...
+
 
 @dataclass(frozen=True)
 class AttentionControl:
-    r"""What to do to the attention map :math:`A = \mathrm{softmax}(s\, q k^T / \sqrt D)`.
+    r"""What to do to the attention map :math:`A = \mathrm{softmax}(q k^T / \sqrt D)`.
 
     ============  ==========================================================================
     mode          the map becomes
     ============  ==========================================================================
     ``identity``  I: every token sees itself only, the output is v (PAG)
-    ``uniform``   1/T: every token sees the mean of v (the limit of SEG's blur)
-    ``scale``     A with s = ``scale``: 1 is neutral, 0 is uniform, above 1 is sharper
+    ``uniform``   1/T: every token sees the mean of v
+    ``blur``      A of queries blurred over the grid of tokens, ``amount`` the Gaussian's sigma
+                  in tokens; math.inf gives every token the mean query (SEG)
+    ``drop``      0: attention adds nothing
+    ``soft``      (1 - u) A + u I with u = ``amount``: 0 is neutral, 1 is identity (SoftPAG)
+    ``scale``     A with logits times ``amount``: 1 is neutral, 0 is uniform, above 1 is sharper
     ============  ==========================================================================
 
     Args:
         layers: indices of the blocks it acts on; empty is neutral.
         mode: one of the above.
-        scale: the factor s of the logits, for mode ``scale`` only.
+        amount: see above; the other modes have none.
 
     Raises:
-        ValueError: for an unknown mode.
+        ValueError: for an unknown mode, or an amount out of its range.
 
     Source: Ahn et al. 2024 (PAG), https://arxiv.org/abs/2403.17377; Hong 2024 (SEG),
         https://arxiv.org/abs/2408.00760.
     """
 
     layers: frozenset[int]
-    mode: Literal["identity", "uniform", "scale"] = "identity"
-    scale: float = 1.0
+    mode: Mode = "identity"
+    amount: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.mode not in ("identity", "uniform", "scale"):
+        if self.mode not in MODES:
             raise ValueError(
-                f"unknown attention control {self.mode!r}; expected 'identity', 'uniform' or "
-                f"'scale'"
+                f"unknown attention control {self.mode!r}; expected one of {', '.join(MODES)}"
             )
+        if self.mode == "soft" and not 0 <= self.amount <= 1:
+            raise ValueError(f"the share of 'soft' is in [0, 1], got {self.amount}")
+        if self.mode == "blur" and not self.amount > 0:
+            raise ValueError(f"the sigma of 'blur' is above 0, got {self.amount}")
 
-    def at(self, layer: int) -> "AttentionControl | None":
-        """Return the control of one block: itself, or None where it does not act."""
-        return self if layer in self.layers else None
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, grid: Sequence[int]) -> Tensor:
+        """Return what the control makes of attention; ``grid`` is the arrangement of the tokens.
+
+        Raises:
+            ValueError: for one token, whose attention cannot be perturbed, or a grid of another
+                size.
+        """
+        if k.shape[-2] == 1:
+            raise ValueError(
+                "attention over one token cannot be perturbed: it sees only itself; use another "
+                "weak branch, such as an early snapshot or a skipped layer"
+            )
+        if self.mode == "identity":
+            return v
+        if self.mode == "uniform":
+            return v.mean(dim=-2, keepdim=True).expand_as(v)
+        if self.mode == "drop":
+            return torch.zeros_like(v)
+        if self.mode == "scale":
+            root = q.shape[-1] ** 0.5
+            return functional.scaled_dot_product_attention(q, k, v, scale=self.amount / root)
+        if self.mode == "blur":
+            return attend(blurred(q, self.amount, grid), k, v)
+        return torch.lerp(attend(q, k, v), v, self.amount)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, control: AttentionControl | None = None) -> Tensor:
-    """Return softmax(q k^T / sqrt(D)) v, or what ``control`` makes of it; shape (B, H, T, D)."""
-    if control is None:
-        if q.requires_grad and q.dtype == torch.bfloat16 and q.device.type == "cpu":
-            # There the fused kernel's backward pass is five times slower than the formula's.
-            return (q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-1) @ v
-        return functional.scaled_dot_product_attention(q, k, v)
-    if control.mode == "identity":
-        return v
-    if control.mode == "uniform":
-        return v.mean(dim=-2, keepdim=True).expand_as(v)
-    return functional.scaled_dot_product_attention(
-        q, k, v, scale=control.scale / q.shape[-1] ** 0.5
-    )
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    control: LayerControl | None = None,
+    grid: Sequence[int] | None = None,
+) -> Tensor:
+    """Return softmax(q k^T / sqrt(D)) v, or what ``control`` makes of it; shape (B, H, T, D).
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        control: what to do to this layer; None = nothing.
+        grid: how the T tokens lie, e.g. (rows, columns); None = in one row.
+    """
+    if control is not None:
+        return control.attend(q, k, v, grid or (q.shape[-2],))
+    if q.requires_grad and q.dtype == torch.bfloat16 and q.device.type == "cpu":
+        # There the fused kernel's backward pass is five times slower than the formula's.
+        return (q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-1) @ v
+    return functional.scaled_dot_product_attention(q, k, v)
+
+
+def blurred(tokens: Tensor, sigma: float, grid: Sequence[int]) -> Tensor:
+    """Blur tokens (..., T, D) over their grid with a Gaussian of ``sigma`` tokens.
+
+    At the edges the Gaussian is cut off and normalised again, so that a constant stays constant.
+
+    Raises:
+        ValueError: for a grid that does not hold T tokens.
+    """
+    if math.prod(grid) != tokens.shape[-2]:
+        raise ValueError(
+            f"{tokens.shape[-2]} tokens do not lie on a grid of {' x '.join(map(str, grid))}"
+        )
+    if sigma == math.inf:
+        return tokens.mean(dim=-2, keepdim=True).expand_as(tokens)
+    out = tokens.unflatten(-2, tuple(grid))
+    for axis, size in enumerate(grid):
+        place = torch.arange(size, dtype=tokens.dtype, device=tokens.device)
+        weight = (-0.5 * ((place[:, None] - place) / sigma) ** 2).softmax(dim=-1)
+        dim = axis - len(grid) - 1
+        out = (weight @ out.movedim(dim, -2)).movedim(-2, dim)
+    return out.flatten(-1 - len(grid), -2)
 
 
 def rotations(length: int, dim: int, base: float = 10000.0) -> Tensor:

@@ -7,7 +7,7 @@ Token :math:`r K + k` is the patch in row r and column k, its :math:`C p^2` numb
 from einops import rearrange
 from torch import Tensor, nn
 
-from guided.nets.attention import AttentionControl
+from guided.nets.control import Control, Stacked
 from guided.nets.transformer import Transformer
 
 
@@ -27,6 +27,7 @@ class PatchTransformer(nn.Module):
 
     Attributes:
         grid: rows R and columns K of tokens.
+        layers: how many blocks a control can act on.
 
     Raises:
         ValueError: for a patch that does not divide the size, or a width as the transformer says.
@@ -51,6 +52,7 @@ class PatchTransformer(nn.Module):
                 f"{size[0]} x {size[1]}; choose another patch"
             )
         self.channels, self.size, self.patch, self.labels = channels, tuple(size), patch, labels
+        self.layers = depth
         self.grid = (size[0] // patch, size[1] // patch)
         self.tokens = Transformer(
             channels * patch**2,
@@ -67,7 +69,7 @@ class PatchTransformer(nn.Module):
         x: Tensor,
         time: Tensor,
         cond: Tensor | None = None,
-        control: AttentionControl | None = None,
+        control: Control | Stacked | None = None,
     ) -> Tensor:
         """Evaluate the network.
 
@@ -75,7 +77,7 @@ class PatchTransformer(nn.Module):
             x: shape (B, C, H, W).
             time: shape (B,).
             cond: labels 0, ..., labels (the last is "no label"), shape (B,); None = no label.
-            control: what to do to the attention of some blocks; None = nothing.
+            control: what to do to some blocks, or to the level's embedding; None = nothing.
 
         Returns:
             Shape (B, C, H, W).
@@ -90,5 +92,5 @@ class PatchTransformer(nn.Module):
             )
         p, (rows, columns) = self.patch, self.grid
         tokens = rearrange(x, "b c (r p) (k q) -> b (r k) (c p q)", p=p, q=p)
-        out = self.tokens(tokens, time, cond, control=control)
+        out = self.tokens(tokens, time, cond, control=control, grid=self.grid)
         return rearrange(out, "b (r k) (c p q) -> b c (r p) (k q)", r=rows, k=columns, p=p, q=p)

@@ -10,11 +10,14 @@ with :math:`(a_1, b_1, g_1, a_2, b_2, g_2)` = the modulation of the noise level 
 and the last projection start at zero: the network starts as the constant 0.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from guided.nets.attention import AttentionControl, attend, rotate, rotations
+from guided.nets.attention import LayerControl, attend, rotate, rotations
+from guided.nets.control import Control, Stacked
 from guided.nets.embed import FourierTime
 
 
@@ -80,7 +83,8 @@ class Transformer(nn.Module):
         x: Tensor,
         time: Tensor,
         cond: Tensor | None = None,
-        control: AttentionControl | None = None,
+        control: Control | Stacked | None = None,
+        grid: Sequence[int] | None = None,
     ) -> Tensor:
         """Evaluate the network.
 
@@ -88,7 +92,8 @@ class Transformer(nn.Module):
             x: shape (B, T, C).
             time: shape (B,).
             cond: labels 0, ..., labels (the last is "no label"), shape (B,); None = no label.
-            control: what to do to the attention of some blocks; None = nothing.
+            control: what to do to some blocks, or to the level's embedding; None = nothing.
+            grid: how the tokens lie, for a control that blurs; None = in one row.
 
         Returns:
             Shape (B, T, C).
@@ -97,18 +102,30 @@ class Transformer(nn.Module):
             ValueError: for x of another shape, labels given to a network without, or a control of
                 blocks that do not exist.
         """
-        self._check(x, cond, control)
+        self._check(x, cond)
+        if control:
+            control.require_layers(self.layers, type(self).__name__)
         full = torch.promote_types(x.dtype, torch.float32)
         rotation = rotations(x.shape[1], self.head_dim).to(x.device, full.to_complex())
-        level = functional.silu(self.level(self.time(time.to(x.dtype))) + self._labels(x, cond))
+        embedded = self.time(time.to(x.dtype))
+        if control:
+            embedded = control.embedded(embedded)
+        level = functional.silu(self.level(embedded) + self._labels(x, cond))
         shared = self.modulation(level).unflatten(-1, (6, 1, -1))
         h = self.enter(x) + self._places(x)
         for layer, block in enumerate(self.blocks):
-            h = block(h, shared, rotation, control and control.at(layer))
+            here = control.at(layer) if control else None
+            after = block(h, shared, rotation, here, grid)
+            h = here.kept(h, after) if here else after
         scale, shift = self.last(level)[:, None].chunk(2, dim=-1)
         return self.out(_modulated(h, scale, shift))
 
-    def _check(self, x: Tensor, cond: Tensor | None, control: AttentionControl | None) -> None:
+    @property
+    def layers(self) -> int:
+        """Return how many blocks a control can act on."""
+        return len(self.blocks)
+
+    def _check(self, x: Tensor, cond: Tensor | None) -> None:
         if x.ndim != 3 or x.shape[-1] != self.channels:
             raise ValueError(
                 f"Transformer expects x of shape (B, T, {self.channels}), got {tuple(x.shape)}"
@@ -116,11 +133,6 @@ class Transformer(nn.Module):
         if cond is not None and not self.labels:
             raise ValueError(
                 "Transformer has no labels but was given cond; set labels= or drop cond"
-            )
-        if control and not control.layers <= set(range(len(self.blocks))):
-            raise ValueError(
-                f"the control acts on layers {sorted(control.layers)}, but the network has blocks "
-                f"0 to {len(self.blocks) - 1}"
             )
 
     def _labels(self, x: Tensor, cond: Tensor | None) -> Tensor | float:
@@ -171,25 +183,35 @@ class Block(nn.Module):
         self.down = nn.Linear(hidden, width)
 
     def forward(
-        self, x: Tensor, shared: Tensor, rotation: Tensor, control: AttentionControl | None
+        self,
+        x: Tensor,
+        shared: Tensor,
+        rotation: Tensor,
+        control: LayerControl | None,
+        grid: Sequence[int] | None,
     ) -> Tensor:
         """Return x after the block; ``shared`` is the modulation (B, 6, 1, W) of all blocks."""
         scale1, shift1, gate1, scale2, shift2, gate2 = (shared + self.table).unbind(1)
-        x = torch.addcmul(
-            x, gate1, self._attention(_modulated(x, scale1, shift1), rotation, control)
-        )
+        qkv = self.qkv(_modulated(x, scale1, shift1))
+        x = torch.addcmul(x, gate1, self._attention(qkv, rotation, control, grid))
         gate, value = self.up(_modulated(x, scale2, shift2)).chunk(2, dim=-1)
         return torch.addcmul(x, gate2, self.down(functional.silu(gate) * value))
 
-    def _attention(self, x: Tensor, rotation: Tensor, control: AttentionControl | None) -> Tensor:
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
+    def _attention(
+        self,
+        qkv: Tensor,
+        rotation: Tensor,
+        control: LayerControl | None,
+        grid: Sequence[int] | None,
+    ) -> Tensor:
+        qkv = qkv.unflatten(-1, (3, self.heads, -1))
         qk, v = qkv[:, :, :2], qkv[:, :, 2]
         # Norm and rotation at full precision, also under autocast.
         qk = functional.layer_norm(
             qk.to(rotation.dtype.to_real()), qk.shape[-1:], self.gain.to(rotation.dtype.to_real())
         )
         q, k = rotate(qk, rotation[:, None, None]).to(v.dtype).unbind(2)
-        mixed = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), control)
+        mixed = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), control, grid)
         return self.merge(mixed.transpose(1, 2).flatten(2))
 
 

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from guided.nets.attention import AttentionControl, attend
+from guided.nets.attention import LayerControl, attend
+from guided.nets.control import Control, Stacked
 from guided.nets.embed import FourierTime
 
 Padding = Literal["zeros", "circular"]
@@ -90,7 +91,7 @@ class UNet(nn.Module):
         x: Tensor,
         time: Tensor,
         cond: Tensor | None = None,
-        control: AttentionControl | None = None,
+        control: Control | Stacked | None = None,
     ) -> Tensor:
         """Evaluate the network.
 
@@ -98,7 +99,8 @@ class UNet(nn.Module):
             x: shape (B, C, H, W).
             time: shape (B,).
             cond: labels 0, ..., labels (the last is "no label"), shape (B,); None = no label.
-            control: what to do to the attention, which is layer 0 and the only one; None = nothing.
+            control: what to do to the attention, which is layer 0 and the only one, or to the
+                level's embedding; None = nothing.
 
         Returns:
             Shape (B, C, H, W).
@@ -107,8 +109,13 @@ class UNet(nn.Module):
             ValueError: for x of another shape, labels given to a network without, or a control of
                 layers that do not exist.
         """
-        self._check(x, cond, control)
-        level = functional.silu(self.level(self.time(time.to(x.dtype))) + self._labels(x, cond))
+        self._check(x, cond)
+        if control:
+            control.require_layers(self.layers, type(self).__name__)
+        embedded = self.time(time.to(x.dtype))
+        if control:
+            embedded = control.embedded(embedded)
+        level = functional.silu(self.level(embedded) + self._labels(x, cond))
         h = self._entered(x)
         skips = []
         for index, stage in enumerate(self.down):
@@ -117,12 +124,19 @@ class UNet(nn.Module):
                 skips.append(h)
                 h = self.shrink[index](functional.pixel_unshuffle(h, 2))
         if self.attention is not None:
-            h = self.attention(h, control and control.at(0))
+            here = control.at(0) if control else None
+            after = self.attention(h, here)
+            h = here.kept(h, after) if here else after
         for index in reversed(range(len(self.grow))):
             h = functional.pixel_shuffle(self.grow[index](h), 2)
             h = self.up[index](torch.cat([h, skips[index]], dim=1), level)
         h = self.out(functional.silu(self.norm(h)))
         return functional.pixel_shuffle(h, self.patch) if self.patch > 1 else h
+
+    @property
+    def layers(self) -> int:
+        """Return how many blocks a control can act on: the attention, if there is one."""
+        return int(self.attention is not None)
 
     def _entered(self, x: Tensor) -> Tensor:
         if self.background is not None:
@@ -139,7 +153,7 @@ class UNet(nn.Module):
             cond = torch.full((len(x),), self.labels, device=x.device)
         return self.label(cond)
 
-    def _check(self, x: Tensor, cond: Tensor | None, control: AttentionControl | None) -> None:
+    def _check(self, x: Tensor, cond: Tensor | None) -> None:
         side = self.patch * 2 ** len(self.shrink)
         if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % side or x.shape[3] % side:
             raise ValueError(
@@ -148,11 +162,6 @@ class UNet(nn.Module):
             )
         if cond is not None and not self.labels:
             raise ValueError("UNet has no labels but was given cond; set labels= or drop cond")
-        if control and not control.layers <= set(range(self.attention is not None)):
-            raise ValueError(
-                f"the control acts on layers {sorted(control.layers)}, but the UNet "
-                f"{'has layer 0 only' if self.attention else 'has none; set attention='}"
-            )
 
 
 class Stage(nn.ModuleList):
@@ -219,10 +228,10 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Conv2d(width, 3 * width, 1)
         self.merge = _silent(nn.Conv2d(width, width, 1))
 
-    def forward(self, x: Tensor, control: AttentionControl | None) -> Tensor:
+    def forward(self, x: Tensor, control: LayerControl | None) -> Tensor:
         """Return x (B, C, H, W) after the block."""
         q, k, v = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).mT.unbind(1)
-        mixed = attend(q, k, v, control)
+        mixed = attend(q, k, v, control, grid=x.shape[2:])
         return x + self.merge(mixed.mT.reshape(x.shape))
 
 

@@ -20,7 +20,8 @@ from guided.guidance import DPG, SMC, TDS, ZeroOrderDPS
 from guided.sampler import Sampler, StepWrapper
 from guided.samplers.dpmpp import Previous
 from guided.schedule import uniform
-from tests.guided.registry import ENERGY, Toy, null
+from tests.guided.registry import ENERGY
+from tests.guided.toy import Toy, null
 
 TIMES = uniform(12, start=0.99)
 OPERATOR = Operator(lambda x: x[:, :1], torch.tensor([[1.0]]), 0.5)

@@ -9,8 +9,8 @@ from guided.energy import gradient
 from guided.guidance import CEP, ClassifierGuidance, EnergyNet
 from guided.nets import ResidualMLP
 from guided.schedule import uniform
-from tests.guided.registry import Toy
 from tests.guided.small_energy import F64, Plain, normal, scalar
+from tests.guided.toy import Toy
 
 TIMES = uniform(5, start=0.99)
 LEVEL = VPLinear().level(0.4)

@@ -5,7 +5,8 @@ import torch
 
 from guided import Counted, RectifiedFlow, Rng, VPLinear
 from guided.schedule import Schedule, uniform
-from tests.guided.registry import METHODS, Row, Toy
+from tests.guided.registry import METHODS
+from tests.guided.toy import Row, Toy
 
 TIMES = uniform(6, start=0.99)
 rows = pytest.mark.parametrize("row", METHODS.values(), ids=METHODS.keys())

@@ -6,7 +6,7 @@ import torch
 from guided import DDIM, Autocast, Chunked, Counted, NetDenoiser, Rng, VPLinear
 from guided.nets import MLP
 from guided.schedule import uniform
-from tests.guided.registry import Toy
+from tests.guided.toy import Toy
 
 
 def test_chunks_change_nothing_and_the_remainder_is_evaluated() -> None:

@@ -26,7 +26,8 @@ from guided.exact import Mixture
 from guided.guidance import ECM, ECMR, MPGD, NextNoiseMean, ScoreFunction
 from guided.operator import Likelihood
 from guided.schedule import uniform
-from tests.guided.registry import ENERGY, MEAN, Toy
+from tests.guided.registry import ENERGY, MEAN
+from tests.guided.toy import Toy
 
 F64 = torch.float64
 TIMES = uniform(8, start=0.95)

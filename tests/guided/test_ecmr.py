@@ -10,7 +10,7 @@ from guided import DDIM, FunctionEnergy, Rng, VPLinear
 from guided.energy import Energy
 from guided.guidance import ECM, ECMR
 from guided.schedule import uniform
-from tests.guided.registry import Toy
+from tests.guided.toy import Toy
 
 F64 = torch.float64
 TIMES = uniform(8, start=0.95)

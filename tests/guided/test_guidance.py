@@ -28,7 +28,8 @@ from guided.guidance.step.restart import noised_back
 from guided.guidance.step.scg import choose
 from guided.schedule import log_snr, uniform
 from tests.guided.laws import extrapolated, law_of_samples
-from tests.guided.registry import ENERGY, Toy, null
+from tests.guided.registry import ENERGY
+from tests.guided.toy import Toy, null
 
 TIMES = uniform(6, start=0.99)
 F64 = torch.float64

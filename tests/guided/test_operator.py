@@ -10,7 +10,7 @@ import torch
 from guided import DDPM, SCG, BestOfN, Likelihood, Operator, Rng, Simulator, VPLinear
 from guided.guidance import SIR, SMC, TDS, ClassifierGuidance, Waltz
 from guided.schedule import uniform
-from tests.guided.registry import Toy
+from tests.guided.toy import Toy
 
 
 def test_the_likelihood_is_the_gaussian_density() -> None:

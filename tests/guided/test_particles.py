@@ -28,7 +28,7 @@ from guided.guidance.particles import (
     systematic,
 )
 from guided.schedule import karras, uniform
-from tests.guided.registry import Toy
+from tests.guided.toy import Toy
 
 PRIOR = Mixture(
     torch.tensor([0.3, 0.7]).double(),

@@ -7,7 +7,7 @@ from guided import DDIM, DDPM, Counted, Rng, VPLinear
 from guided.exact import gaussian
 from guided.guidance import Replace
 from guided.schedule import log_snr, uniform
-from tests.guided.registry import Toy
+from tests.guided.toy import Toy
 
 F64 = torch.float64
 TIMES = uniform(20, start=0.99)

@@ -10,7 +10,7 @@ from guided.denoiser import Prediction
 from guided.exact import gaussian
 from guided.schedule import Schedule, from_dict, karras, log_snr, uniform
 from tests.guided.laws import extrapolated, law_of_samples
-from tests.guided.registry import Toy
+from tests.guided.toy import Toy
 
 SCHEDULES = [VPLinear(), Cosine(), VE(), RectifiedFlow()]
 MEAN, VAR = 0.5, 0.09

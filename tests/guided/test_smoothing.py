@@ -9,7 +9,8 @@ from guided import DDIM, DPMpp2M, Operator, Rng, VPLinear
 from guided.guidance import DPS, SMC, ZeroOrderDPS
 from guided.guidance.smoothing import Smoothing
 from guided.schedule import uniform
-from tests.guided.registry import ENERGY, Toy
+from tests.guided.registry import ENERGY
+from tests.guided.toy import Toy
 
 F64 = torch.float64
 D, M = 30, 6

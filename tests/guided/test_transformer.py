@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from guided.nets import AttentionControl, Transformer, attend
+from guided.nets import AttentionControl, Control, Transformer, attend
 from guided.nets.attention import rotate, rotations
 from tests.guided.draws import normal
 
@@ -31,7 +31,8 @@ def test_attend_is_the_formula():
     q, k, v = (normal(2, 3, 5, 4, seed=s) for s in range(3))
     logits = torch.einsum("bhid,bhjd->bhij", q, k) / 2
     torch.testing.assert_close(attend(q, k, v), logits.softmax(-1) @ v)
-    sharp = attend(q, k, v, AttentionControl(frozenset({0}), "scale", 3.0))
+    control = Control(AttentionControl(frozenset({0}), "scale", 3.0))
+    sharp = attend(q, k, v, control.at(0))
     torch.testing.assert_close(sharp, (3 * logits).softmax(-1) @ v)
 
 
@@ -47,15 +48,21 @@ def test_attention_in_half_precision_is_the_same_with_and_without_a_gradient():
 def test_controls_of_attention():
     q, k, v = (normal(2, 3, 5, 4, seed=s) for s in range(3))
     layer = frozenset({0})
-    assert torch.equal(attend(q, k, v, AttentionControl(layer, "identity")), v)
-    uniform = attend(q, k, v, AttentionControl(layer, "uniform"))
+
+    def controlled(mode, amount=1.0):
+        return attend(q, k, v, Control(AttentionControl(layer, mode, amount)).at(0))
+
+    assert torch.equal(controlled("identity"), v)
+    uniform = controlled("uniform")
     torch.testing.assert_close(uniform, v.mean(2, keepdim=True).expand(2, 3, 5, 4))
-    flat = attend(q, k, v, AttentionControl(layer, "scale", 0.0))
+    flat = controlled("scale", 0.0)
     torch.testing.assert_close(flat, uniform)
-    neutral = attend(q, k, v, AttentionControl(layer, "scale", 1.0))
+    neutral = controlled("scale", 1.0)
     assert torch.equal(neutral, attend(q, k, v))
-    with pytest.raises(ValueError, match="unknown attention control 'blur'"):
-        AttentionControl(layer, "blur")
+    with pytest.raises(
+        ValueError, match="unknown attention control 'mean'; expected one of identity"
+    ):
+        AttentionControl(layer, "mean")
 
 
 def test_rotation_turns_pairs_by_position_times_frequency():
@@ -160,18 +167,18 @@ def test_labels_change_the_output_and_none_is_the_null_label(net):
 def test_control_acts_in_its_layers_and_for_one_call(net):
     x, time, cond = inputs()
     plain = net(x, time, cond)
-    assert torch.equal(net(x, time, cond, AttentionControl(frozenset())), plain)
-    neutral = AttentionControl(frozenset({0, 2}), "scale", 1.0)
+    assert torch.equal(net(x, time, cond, Control()), plain)
+    neutral = Control(AttentionControl(frozenset({0, 2}), "scale", 1.0))
     assert torch.equal(net(x, time, cond, neutral), plain)
-    first = net(x, time, cond, AttentionControl(frozenset({0})))
-    both = net(x, time, cond, AttentionControl(frozenset({0, 2})))
+    first = net(x, time, cond, Control(AttentionControl(frozenset({0}))))
+    both = net(x, time, cond, Control(AttentionControl(frozenset({0, 2}))))
     assert (first - plain).abs().max() > 1e-3 and (first - both).abs().max() > 1e-3
     assert torch.equal(net(x, time, cond), plain)
 
 
 def test_identity_in_all_layers_stops_all_exchange_between_tokens(net):
     x, time, cond = inputs()
-    control = AttentionControl(frozenset(range(3)), "identity")
+    control = Control(AttentionControl(frozenset(range(3)), "identity"))
     changed = x.clone()
     changed[:, 4] += 1
     moved = net(changed, time, cond, control) - net(x, time, cond, control)
@@ -208,5 +215,5 @@ def test_transformer_refuses_wrong_inputs():
         net(torch.zeros(2, 8, 4), time)
     with pytest.raises(ValueError, match="no labels but was given cond"):
         net(torch.zeros(2, 8, 5), time, torch.zeros(2, dtype=torch.long))
-    with pytest.raises(ValueError, match=r"layers \[7\], but the network has blocks 0 to 1"):
-        net(torch.zeros(2, 8, 5), time, control=AttentionControl(frozenset({7})))
+    with pytest.raises(ValueError, match=r"layers \[7\], but the Transformer has blocks 0 to 1"):
+        net(torch.zeros(2, 8, 5), time, control=Control(AttentionControl(frozenset({7}))))

@@ -9,8 +9,9 @@ from domains.trajectory.batch import case
 from domains.trajectory.guiding import Guidance
 from domains.trajectory.predict import Sampling, batches, predict, sampled, unguided
 from domains.trajectory.prepared import prepare
-from guided.denoiser import Counted, DenoiserWrapper
+from guided.denoiser import DenoiserWrapper
 from guided.energy import FunctionEnergy
+from guided.wrappers import Counted
 from tests.trajectory.small_predictor import METHODS, WINDOW, crowd, small, walkers
 
 SQUARES = FunctionEnergy(lambda p, cond=None: p.square().sum((1, 2, 3)))

@@ -111,9 +111,9 @@ class OriginalActing:
 class Unhoisted(NetDenoiser):
     """Our denoiser, which embeds states and time in every call."""
 
-    def output(self, x: Tensor, level: Level, cond: Any = None) -> Tensor:
+    def output(self, x: Tensor, level: Level, cond: Any = None, control: Any = None) -> Tensor:
         """Call the whole network on x (B, A) and the cond's ``state`` (B, S)."""
-        return super().output(x, level, cond["state"])
+        return super().output(x, level, cond["state"], control)
 
 
 class UnhoistedActing:

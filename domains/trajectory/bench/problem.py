@@ -15,11 +15,11 @@ from domains.trajectory.model import ModelConfig, Predictor
 from domains.trajectory.prepared import BoundDenoiser, Prepared, prepare
 from domains.trajectory.scene import Scene
 from domains.trajectory.sources import generated
-from guided.denoiser import Counted
 from guided.energy import Energy
 from guided.rng import Rng, initial_weights
 from guided.sampler import Sampler
 from guided.schedule import uniform
+from guided.wrappers import Counted
 
 AGENTS = 8
 GOALS = asking(parse("all: goal 8 ahead, 1 left"))

@@ -32,10 +32,10 @@ class Recomputing(BoundDenoiser):
         super().__init__(prepared.predictor.joint, prepared.denoiser.context)
         self.prepared, self.fresh = prepared, fresh
 
-    def output(self, x: Tensor, level: Level, cond: Any = None) -> Tensor:
+    def output(self, x: Tensor, level: Level, cond: Any = None, control: Any = None) -> Tensor:
         """Call the network on x (B S, A, k)."""
         context = self.fresh(self.prepared, len(x) // len(self.prepared.scenes))
-        return NetDenoiser.output(self, x, level, context)
+        return NetDenoiser.output(self, x, level, context, control)
 
 
 def everything(prepared: Prepared, samples: int) -> Context:

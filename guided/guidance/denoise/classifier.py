@@ -7,6 +7,7 @@ from torch import Tensor
 
 from guided.denoiser import Denoiser, DenoiserWrapper, Prediction
 from guided.energy import gradient, require_differentiable
+from guided.guidance.scale import per_row
 from guided.schedule import Level
 
 
@@ -69,7 +70,7 @@ class ClassifierGuidance(DenoiserWrapper):
         slope = self._slope(x, level, cond)
         shift = level.sigma
         if isinstance(self.scale, Tensor):
-            slope = slope * _per_row(self.scale, x)
+            slope = slope * per_row(self.scale, x)
         else:
             shift = self.scale * shift
         return Prediction(
@@ -81,13 +82,3 @@ class ClassifierGuidance(DenoiserWrapper):
         if hasattr(self.energy, "slope"):
             return self.energy.slope(x, level, cond)
         return gradient(lambda y: self.energy(y, level, cond), x)[1]
-
-
-def _per_row(scale: Tensor, x: Tensor) -> Tensor:
-    if scale.ndim != 1 or len(x) % len(scale):
-        raise ValueError(
-            f"a scale per request is (R,) with R a divisor of the batch, got {tuple(scale.shape)} "
-            f"for {len(x)} rows"
-        )
-    rows = scale.to(x).repeat_interleave(len(x) // len(scale))
-    return rows.reshape(-1, *[1] * (x.ndim - 1))

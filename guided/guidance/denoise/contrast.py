@@ -1,54 +1,220 @@
-r"""The primitive of the contrast family: a strong prediction pushed away from a weak one."""
+r"""The primitive of the contrast family: a strong prediction pushed away from weak ones."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from guided.cond import concat
 from guided.denoiser import Denoiser, DenoiserWrapper, Prediction
+from guided.guidance.branches import Call, Following, Weak, evaluate
+from guided.guidance.scale import Scale, checked, neutral, per_row, weight
+from guided.guidance.space import Space, coordinates, moved, require_space
 from guided.schedule import Level
+
+DeltaOp = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Maps (strong - weak, strong, weak), in the term's space, to another difference. Pure."""
+
+Finish = Callable[[Tensor, Tensor], Tensor]
+"""Maps (guided, strong), in its space, to what the guided prediction becomes. Pure."""
+
+
+@dataclass(frozen=True)
+class Term:
+    r"""One push, :math:`(w - 1)\, R(D_s - D_w)`.
+
+    Args:
+        weak: makes the weak branch from the strong one.
+        scale: w; 1 is neutral, and the branch is then not evaluated.
+        ops: R, applied in order; none is the identity.
+        space: where the ops look at the difference.
+        strong: makes the branch that this term starts from; None is that of the contrast.
+
+    Raises:
+        ValueError: for an unknown space or a scale that is not finite.
+    """
+
+    weak: Weak | Following
+    scale: Scale
+    ops: tuple[DeltaOp, ...] = ()
+    space: Space = "x0"
+    strong: Weak | None = None
+    neutral: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        require_space(self.space, "a contrast")
+        object.__setattr__(self, "scale", checked(self.scale, "a contrast"))
+        # Once, not in every call: a look at a tensor waits for the device.
+        object.__setattr__(self, "neutral", neutral(self.scale))
+
+    def delta(self, strong: Prediction, weak: Prediction, level: Level) -> Tensor:
+        """Return the difference in the term's space, before its ops."""
+        return coordinates(strong, level, self.space) - coordinates(weak, level, self.space)
+
+    def push(self, delta: Tensor, strong: Prediction, weak: Prediction, level: Level) -> Tensor:
+        r"""Return :math:`R(\Delta)`."""
+        if self.ops:
+            strong_at, weak_at = (coordinates(p, level, self.space) for p in (strong, weak))
+            for op in self.ops:
+                delta = op(delta, strong_at, weak_at)
+        return delta
+
+    @property
+    def plain(self) -> bool:
+        """Return whether the term is a weighted sum of the contrast's branch and its own."""
+        return not self.ops and self.strong is None
+
+
+class Pair(NamedTuple):
+    """A term that is not neutral here, with both of its predictions and its weight."""
+
+    term: Term
+    weight: float | Tensor
+    strong: Prediction
+    weak: Prediction
 
 
 class Contrast(DenoiserWrapper):
-    r"""Extrapolates from a weak prediction through the strong one.
+    r"""Pushes the strong prediction away from weak ones.
 
-    .. math:: \hat x_0 = x_0^{weak} + w\, (x_0^{strong} - x_0^{weak})
+    .. math:: \hat D = D_s + \sum_i (w_i - 1)\, R_i(D_{s,i} - D_{w,i})
 
-    and the same for eps, so the pair stays consistent: it is affine, hence the same method in x0,
-    eps, v and flow. Where both come from one network, they are evaluated in one stacked call.
+    x0 and eps stay consistent. Without ops it is affine, hence the same method in x0, eps, v and
+    flow. Branches of one network are evaluated in one stacked call; equal branches once; a term
+    whose weight is 1 is not evaluated.
 
     Args:
         denoiser: the strong branch.
-        scale: w. 1 is neutral and skips the weak call; 0 is the weak branch alone.
-        weak_cond: makes the weak branch's condition from the strong one's.
-        weak: another network for the weak branch; None uses the strong one.
+        terms: the pushes.
+        finish: what happens to the result, such as a rescaling; None = nothing.
+        space: where ``finish`` works.
+        strong: changes the call of the strong branch, e.g. to watch its attention.
+
+    Raises:
+        ValueError: for a weak network of another schedule, or no term.
     """
 
     def __init__(
         self,
         denoiser: Denoiser,
-        scale: float,
-        weak_cond: Callable[[Any], Any],
-        weak: Denoiser | None = None,
+        terms: Sequence[Term],
+        finish: Finish | None = None,
+        space: Space = "x0",
+        strong: Weak | None = None,
     ) -> None:
         super().__init__(denoiser)
-        self.scale = float(scale)
-        self.weak_cond = weak_cond
-        self.weak = weak
+        require_space(space, type(self).__name__)
+        if not terms:
+            raise ValueError("a contrast needs at least one term, got none")
+        self.terms, self.finish, self.space, self.strong = tuple(terms), finish, space, strong
 
-    def forward(self, x: torch.Tensor, level: Level, cond: Any = None) -> Prediction:
-        """Return the extrapolated prediction."""
-        if self.scale == 1:
-            return self.denoiser(x, level, cond)
-        if self.weak is None and self.scale == 0:
-            return self.denoiser(x, level, self.weak_cond(cond))
-        if self.weak is None:
-            both = self.denoiser(torch.cat([x, x]), level, concat([cond, self.weak_cond(cond)]))
-            (x0, x0_weak), (eps, eps_weak) = both.x0.chunk(2), both.eps.chunk(2)
+    def forward(self, x: Tensor, level: Level, cond: Any = None) -> Prediction:
+        """Return the guided prediction."""
+        return self.controlled(x, level, cond, None)
+
+    @property
+    def layers(self) -> int:
+        """Return those of the denoiser inside."""
+        return self.denoiser.layers
+
+    def controlled(self, x: Tensor, level: Level, cond: Any, control: Any) -> Prediction:
+        """Return the guided prediction, all branches of this network under a control."""
+        call = Call(self.denoiser, x, level, cond, control)
+        alone = self._weak_alone(level)
+        if alone is not None:
+            return evaluate([alone(call)])[0]
+        strong, pairs = self.predictions(call)
+        return self.combine(level, strong, pairs)
+
+    def active(self, level: Level) -> list[tuple[Term, float | Tensor]]:
+        """Return the terms that are not neutral at a level, with their weights."""
+        weights = ((term, weight(term.scale, level)) for term in self.terms if not term.neutral)
+        return [(term, w) for term, w in weights if isinstance(w, Tensor) or w != 1]
+
+    def predictions(self, call: Call) -> tuple[Prediction, list[Pair]]:
+        """Evaluate the strong branch and the weak ones of all terms that are not neutral."""
+        active = self.active(call.level)
+        if active and self.strong is not None:
+            call = self.strong(call)
+        makers: list[Weak] = [_itself]
+        for term, _ in active:
+            makers += [m for m in (term.strong, term.weak) if m and not isinstance(m, Following)]
+        makers = list(dict.fromkeys(makers))
+        found = dict(zip(makers, evaluate([m(call) for m in makers]), strict=True))
+        strong, pairs = found[_itself], []
+        for term, w in active:
+            start = found[term.strong] if term.strong else strong
+            if isinstance(term.weak, Following):
+                weak = evaluate([term.weak.make(call, start)])[0]
+            else:
+                weak = found[term.weak]
+            pairs.append(Pair(term, w, start, weak))
+        return strong, pairs
+
+    def combine(
+        self,
+        level: Level,
+        strong: Prediction,
+        pairs: Sequence[Pair],
+        deltas: Sequence[Tensor] | None = None,
+    ) -> Prediction:
+        """Return the guided prediction.
+
+        Args:
+            level: of the predictions.
+            strong: the strong prediction.
+            pairs: the terms with theirs.
+            deltas: the differences before the ops, of each term in its space; None = as predicted.
+        """
+        if not pairs:
+            return strong
+        guided = strong
+        if (
+            len(pairs) == 1
+            and deltas is None
+            and not pairs[0].term.ops
+            and not pairs[0].term.strong
+        ):
+            guided = _lerp(pairs[0])
         else:
-            x0, eps = self.denoiser(x, level, cond)
-            x0_weak, eps_weak = self.weak(x, level, self.weak_cond(cond))
-        return Prediction(
-            torch.lerp(x0_weak, x0, self.scale), torch.lerp(eps_weak, eps, self.scale)
+            for index, (term, w, start, weak) in enumerate(pairs):
+                delta = term.delta(start, weak, level) if deltas is None else deltas[index]
+                push = term.push(delta, start, weak, level)
+                guided = moved(guided, (per_row(w, push) - 1) * push, level, term.space)
+        if self.finish is None:
+            return guided
+        before = coordinates(guided, level, self.space)
+        after = self.finish(before, coordinates(strong, level, self.space))
+        return moved(guided, after - before, level, self.space)
+
+    def _weak_alone(self, level: Level) -> Weak | None:
+        """Return the weak branch where it is all that counts: one plain term with w = 0."""
+        if len(self.terms) > 1 or self.finish or not self.terms[0].plain:
+            return None
+        weak, w = self.terms[0].weak, weight(self.terms[0].scale, level)
+        zero = not isinstance(w, Tensor) and w == 0
+        return weak if zero and not isinstance(weak, Following) else None
+
+
+def require_schedule(weak: Denoiser, strong: Denoiser) -> None:
+    """Refuse a weak network of another schedule, whose levels mean something else.
+
+    Raises:
+        ValueError: in words.
+    """
+    if weak.schedule != strong.schedule:
+        raise ValueError(
+            f"the weak network has the schedule {weak.schedule}, the strong one {strong.schedule}; "
+            f"a contrast needs both at the same noise"
         )
+
+
+def _itself(call: Call) -> Call:
+    return call
+
+
+def _lerp(pair: Pair) -> Prediction:
+    weak, strong = pair.weak, pair.strong
+    w = per_row(pair.weight, strong.x0)
+    return Prediction(torch.lerp(weak.x0, strong.x0, w), torch.lerp(weak.eps, strong.eps, w))

@@ -1,0 +1,133 @@
+"""Branches of a contrast: what is predicted besides the strong prediction, and how many calls.
+
+A :class:`Call` is one evaluation of a denoiser before it happens. A weak branch is a function of
+the strong call; the factories below are all that the contrast family needs.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from guided.cond import alike, concat, take
+from guided.denoiser import Denoiser, Prediction, predicted
+from guided.nets.control import Control, Stacked
+from guided.schedule import Level
+
+
+class Call(NamedTuple):
+    """One evaluation: a denoiser and what it is given.
+
+    Args:
+        denoiser: what predicts.
+        x: noisy samples (B, ...).
+        level: of them, in numbers.
+        cond: their conditions.
+        control: what is done inside the network; None = nothing.
+    """
+
+    denoiser: Denoiser
+    x: Tensor
+    level: Level
+    cond: Any
+    control: Control | Stacked | None = None
+
+    def take(self, index: Tensor) -> "Call":
+        """Select rows; the control is one for all rows.
+
+        Raises:
+            ValueError: for a stacked control, which is of certain rows.
+        """
+        if isinstance(self.control, Stacked):
+            raise ValueError("rows of a call under a stacked control cannot be taken")
+        return self._replace(x=self.x[index], cond=take(self.cond, index))
+
+
+Weak = Callable[[Call], Call]
+"""Makes the weak call from the strong one. Equal functions are evaluated once."""
+
+
+class Following(NamedTuple):
+    """A weak branch that needs the strong prediction first, so it costs a call of its own.
+
+    Args:
+        make: maps the strong call and its prediction to the weak call.
+    """
+
+    make: Callable[[Call, Prediction], Call]
+
+
+def null(condition: Callable[[Any], Any]) -> Weak:
+    """Return the branch with another condition, such as the null condition."""
+    return lambda call: call._replace(cond=condition(call.cond))
+
+
+def network(denoiser: Denoiser) -> Weak:
+    """Return the branch of another network.
+
+    Raises:
+        TypeError: for what is no denoiser.
+    """
+    if not isinstance(denoiser, Denoiser):
+        raise TypeError(f"a weak network is a Denoiser, got {type(denoiser).__name__}")
+    return lambda call: call._replace(denoiser=denoiser)
+
+
+def perturbed(control: Control | Callable[[Level], Control]) -> Weak:
+    """Return the branch of the same network under a control, which may depend on the level.
+
+    Raises:
+        ValueError: in the call, where the strong branch is under a control itself.
+    """
+
+    def weak(call: Call) -> Call:
+        if call.control is not None and not _only_watches(call.control):
+            raise ValueError(
+                "the strong branch is under a control already, and a network takes one at a time; "
+                "combine the methods as terms of one Contrast instead of nesting them"
+            )
+        own = control(call.level) if callable(control) else control
+        return call._replace(control=own)
+
+    return weak
+
+
+def evaluate(calls: Sequence[Call]) -> list[Prediction]:
+    """Evaluate calls; those of one network at one level are stacked into one call of it.
+
+    Returns:
+        Their predictions, in order.
+    """
+    done: dict[int, Prediction] = {}
+    for index, call in enumerate(calls):
+        if index in done:
+            continue
+        members = [i for i in range(index, len(calls)) if _stackable(call, calls[i])]
+        done.update(zip(members, _together([calls[i] for i in members]), strict=True))
+    return [done[index] for index in range(len(calls))]
+
+
+def _together(calls: list[Call]) -> list[Prediction]:
+    first, sizes = calls[0], [len(call.x) for call in calls]
+    if len(calls) == 1:
+        return [predicted(*first)]
+    control = None
+    if any(call.control for call in calls):
+        control = Stacked.of([call.control for call in calls], sizes)
+    x, cond = torch.cat([call.x for call in calls]), concat([call.cond for call in calls])
+    x0, eps = predicted(first.denoiser, x, first.level, cond, control)
+    return [Prediction(a, b) for a, b in zip(x0.split(sizes), eps.split(sizes), strict=True)]
+
+
+def _stackable(a: Call, b: Call) -> bool:
+    if a is b:
+        return True
+    # Levels of tensors are never compared: branches share the object, or are evaluated apart.
+    level = a.level is b.level or (isinstance(a.level.t, float) and a.level == b.level)
+    return level and a.denoiser is b.denoiser and alike(a.cond, b.cond)
+
+
+def _only_watches(control: Control | Stacked) -> bool:
+    parts = control.parts if isinstance(control, Stacked) else (control,)
+    return not any(p and (p.attention or p.skip or p.embedding) for p in parts)

@@ -1,0 +1,86 @@
+r"""The scale w of a contrast: a number, one per request, or a function of the level.
+
+w = 1 is neutral everywhere. Papers that count from the strong prediction, :math:`s = w - 1`, are
+served by :func:`from_s`.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from guided.schedule import Level
+
+Scale = float | Tensor | Callable[[Level], float]
+
+
+def from_s(s: float) -> float:
+    """Return w = 1 + s, of a scale s whose neutral value is 0."""
+    return 1.0 + s
+
+
+def interval(scale: float, low: float = 0.0, high: float = math.inf) -> Callable[[Level], float]:
+    r"""Return the scale w where :math:`low < \sigma / \alpha \le high`, and 1 elsewhere.
+
+    Raises:
+        ValueError: for bounds that are turned round.
+
+    Source: Kynkaanniemi et al. 2024, Applying guidance in a limited interval, section 3.
+    """
+    require_interval(low, high)
+    return lambda level: scale if low < level.noise_to_signal <= high else 1.0
+
+
+def require_interval(low: float, high: float) -> None:
+    """Refuse an interval of noise levels that is turned round.
+
+    Raises:
+        ValueError: in words.
+    """
+    if low > high:
+        raise ValueError(
+            f"the interval of noise levels is turned round: low={low} is above high={high}; give "
+            f"the smaller ratio of noise to signal as low"
+        )
+
+
+def weight(scale: Scale, level: Level) -> float | Tensor:
+    """Return w at a level: a number, or (R,)."""
+    return float(scale(level)) if callable(scale) else scale
+
+
+def neutral(scale: Scale) -> bool:
+    """Return whether a scale is 1 for every request and at every level, as far as can be known."""
+    return bool((scale == 1).all()) if isinstance(scale, Tensor) else scale == 1
+
+
+def per_row(scale: float | Tensor, x: Tensor) -> float | Tensor:
+    """Return a scale per request (R,) as (B, 1, ...), for x (B, ...); numbers stay.
+
+    Raises:
+        ValueError: for a scale that is not (R,), or whose R does not divide B.
+    """
+    if not isinstance(scale, Tensor):
+        return scale
+    if scale.ndim != 1 or not len(scale) or len(x) % len(scale):
+        raise ValueError(
+            f"a scale per request is (R,) with R a divisor of the batch, got {tuple(scale.shape)} "
+            f"for {len(x)} rows"
+        )
+    rows = scale.to(x).repeat_interleave(len(x) // len(scale))
+    return rows.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def checked(scale: Scale, method: str) -> Scale:
+    """Return a scale as a method keeps it.
+
+    Raises:
+        ValueError: for one that is not finite.
+    """
+    if callable(scale):
+        return scale
+    finite = torch.as_tensor(scale).isfinite().all()
+    if not finite:
+        raise ValueError(f"{method} needs a finite scale, got {scale}; 1 is neutral")
+    return scale if isinstance(scale, Tensor) else float(scale)
