@@ -81,10 +81,13 @@ def checked(scale: Scale, method: str) -> Scale:
     """Return a scale as a method keeps it.
 
     Raises:
-        ValueError: for one that is not finite.
+        ValueError: for one that is not finite, or of no request.
     """
     if callable(scale):
         return scale
+    if isinstance(scale, Tensor) and not scale.numel():
+        # All of nothing is 1, and it would pass for neutral.
+        raise ValueError(f"{method} needs a scale per request, got none: {scale}")
     finite = torch.as_tensor(scale).isfinite().all()
     if not finite:
         raise ValueError(f"{method} needs a finite scale, got {scale}; 1 is neutral")

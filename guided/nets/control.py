@@ -66,7 +66,8 @@ class Control:
     Args:
         attention: what to do to the attention of some blocks.
         skip: blocks that count in part.
-        embedding: maps the embedding of the noise level (B, W) to another one.
+        embedding: maps the embedding of the noise level (B, W), or (B, T, W) where every token has
+            its own, to another one.
         maps: receives attention maps.
     """
 
