@@ -4,7 +4,7 @@ import torch
 from guided import CFG, Chunked, Counted, RectifiedFlow, VPLinear
 from guided.guidance import PAG, SAG, blurred_rows, together
 from guided.guidance.branches import Call, received
-from guided.guidance.tokens import saliency, spread_tokens
+from guided.guidance.tokens import laid, saliency
 from guided.nets import Control, Maps
 from tests.guided.draws import normal
 from tests.guided.small_net import LEVEL, assert_same, denoiser, inputs, no_label
@@ -103,11 +103,11 @@ def test_around_cfg_only_the_conditional_branch_is_watched() -> None:
 
 def test_tokens_lie_on_rows_and_on_patches() -> None:
     x, values = normal(2, 6, 3, 4), normal(2, 6)
-    assert torch.equal(spread_tokens(values, (6,), x), values[:, :, None, None])
+    assert torch.equal(laid(values, (6,), x), values[:, :, None, None])
     x = normal(2, 3, 4, 9)
-    laid = spread_tokens(values, (2, 3), x)
+    found = laid(values, (2, 3), x)
     expected = values.reshape(2, 1, 2, 3).repeat_interleave(2, 2).repeat_interleave(3, 3)
-    assert torch.equal(laid, expected)
+    assert torch.equal(found, expected)
 
 
 def test_patches_of_an_image_are_blurred_in_place() -> None:
@@ -130,12 +130,12 @@ def test_wrong_uses_are_refused() -> None:
     net, (x, level, cond) = denoiser(), inputs()
     with pytest.raises(ValueError, match=r"more than one token, got one"):
         SAG(net, 2.0)(*inputs(tokens=1))
-    with pytest.raises(ValueError, match=r"grid of \(5,\) do not lie on x of shape \(2, 4, 5\)"):
-        spread_tokens(normal(2, 5), (5,), normal(2, 4, 5))
-    with pytest.raises(ValueError, match=r"grid of \(2, 3\) do not lie on x"):
-        spread_tokens(normal(2, 6), (2, 3), normal(2, 3, 4, 4))
+    with pytest.raises(ValueError, match=r"grid of 5 do not lie in x of shape \(2, 4, 6\)"):
+        laid(normal(2, 5), (5,), normal(2, 4, 6))
+    with pytest.raises(ValueError, match="grid of 2 x 3 do not lie in x"):
+        laid(normal(2, 6), (2, 3), normal(2, 3, 4, 4))
     with pytest.raises(ValueError, match="give a blur beside the spread"):
-        SAG(net, 2.0, spread=spread_tokens)
+        SAG(net, 2.0, spread=laid)
     with pytest.raises(TypeError, match="SAG acts inside the network, but Toy has no blocks"):
         SAG(Toy(VPLinear()), 2.0)
     with pytest.raises(ValueError, match="under a control already"):
