@@ -167,7 +167,7 @@ def test_regions_of_a_network_are_those_of_its_conditional_branch(net):
     close(alone.x0, found.x0[2:3])
 
 
-def test_what_is_refused(net):
+def test_what_is_refused():
     def make(masks=HALVES, **options):
         return SCFG(VP, 3.0, null, masks, **options)(X, LEVEL, COND)
 
@@ -187,6 +187,12 @@ def test_what_is_refused(net):
     for options in (([], 2, 4), ([0], 0, 4), ([0], 2, 0)):
         with pytest.raises(ValueError, match="needs at least one layer, region and power, got"):
             AttentionRegions(*options)
-    with pytest.raises(ValueError, match="evaluate it in one piece"):
-        x, cond = normal(3, 6, 3), torch.tensor([0, 1, 1])
-        SCFG(Chunked(net, 2), 3.0, dropped, AttentionRegions([0], 2))(x, LEVEL, cond)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_regions_of_a_batch_in_chunks_are_those_of_the_batch(net, size):
+    x, cond = normal(3, 6, 3), torch.tensor([0, 1, 1])
+    whole = SCFG(net, 3.0, dropped, AttentionRegions([0], 2))
+    chunked = SCFG(Chunked(net, size), 3.0, dropped, AttentionRegions([0], 2))
+    for _ in range(2):
+        close(chunked(x, LEVEL, cond).x0, whole(x, LEVEL, cond).x0)
