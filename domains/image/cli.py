@@ -1,4 +1,4 @@
-"""``guided-image``: fields that obey a simulator."""
+"""``guided-image``: pictures, and fields that obey a simulator."""
 
 from typing import Annotated
 
@@ -6,11 +6,15 @@ import tyro
 from tyro.conf import subcommand
 
 from domains.image.commands.recover_flow import RecoverFlow
+from domains.image.commands.train import Train
+from domains.image.commands.train_classifier import TrainClassifier
 from domains.image.commands.train_flow import TrainFlow
 from guided.command import in_words
 
 Command = (
-    Annotated[TrainFlow, subcommand("train-flow")]
+    Annotated[Train, subcommand("train")]
+    | Annotated[TrainClassifier, subcommand("train-classifier")]
+    | Annotated[TrainFlow, subcommand("train-flow")]
     | Annotated[RecoverFlow, subcommand("recover-flow")]
 )
 
