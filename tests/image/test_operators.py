@@ -224,7 +224,7 @@ def test_corrupting_adds_noise_of_the_seed() -> None:
     assert torch.equal(first.y, same.y)
     assert not torch.equal(first.y, corrupt(degradation, x0, 0.2, seed=4).y)
     assert abs(float(noise.std()) - 0.2) < 0.005 and abs(float(noise.mean())) < 0.01
-    part = corrupt(degradation, x0[5:9], 0.2, seed=3, first=5)
+    part = corrupt(degradation, x0[5:9], 0.2, seed=3, index=range(5, 9))
     assert torch.equal(part.y, first.y[5:9])  # in parts as together
     misfit = (first.operator(x0) - first.operator.y) / 0.2
     assert abs(float(misfit.square().mean()) - 1) < 0.05

@@ -1,12 +1,13 @@
 """Draws a measurement of known pictures, to recover them from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from domains.image.operators.degradation import Degradation
 from guided.operator import Operator
-from guided.rng import Rng
+from guided.rng import Rng, stream_seed
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,11 @@ class Measurement:
 
 
 def corrupt(
-    degradation: Degradation, x0: Tensor, noise: float = 0.05, seed: int = 0, first: int = 0
+    degradation: Degradation,
+    x0: Tensor,
+    noise: float = 0.05,
+    seed: int = 0,
+    index: Sequence[int] | None = None,
 ) -> Measurement:
     """Measure pictures x0 (P, C, H, W) with Gaussian noise.
 
@@ -38,8 +43,8 @@ def corrupt(
         x0: the pictures.
         noise: standard deviation, above 0.
         seed: of the noise; every picture has a stream of its own.
-        first: number of the first picture, so that pictures measured in parts have the noise that
-            they have together.
+        index: number of every picture, so that one has the noise alone that it has among others;
+            None is 0, ..., P - 1.
 
     Raises:
         ValueError: for noise that is not above 0.
@@ -47,6 +52,7 @@ def corrupt(
     if not noise > 0:
         raise ValueError(f"the noise of a measurement is above 0, got {noise:g}")
     clean = degradation(x0)
-    drawn = Rng.per_sample(seed, len(x0), first).normal(clean.shape, clean.dtype, clean.device)
+    streams = [stream_seed(seed, i) for i in (range(len(x0)) if index is None else index)]
+    drawn = Rng(streams).normal(clean.shape, clean.dtype, clean.device)
     y = clean + noise * drawn
     return Measurement(degradation, degradation.operator(y, noise), x0, y, noise)

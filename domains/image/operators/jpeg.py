@@ -69,7 +69,7 @@ class Coded:
 
         if not np.isfinite(x0).all():
             raise ValueError("a pixel is not finite")
-        with Image.open(io.BytesIO(self.file(x0))) as image:
+        with Image.open(io.BytesIO(self.file(x0)), formats=("JPEG",)) as image:
             pixels = np.asarray(image, dtype=np.float64)
         return np.atleast_3d(pixels).transpose(2, 0, 1) / 127.5 - 1
 
