@@ -22,13 +22,13 @@ SIGMA_MIN = 0.02
 class Settings:
     """How to recover."""
 
-    steps: int = 50
+    steps: int = 30
     """Steps from noise to data."""
-    members: int = 64
+    members: int = 32
     """Pictures that move together or alone for one that was measured."""
-    candidates: int = 16
+    candidates: int = 8
     """Candidates of SCG and best-of-n, which draw so many times fewer pictures."""
-    rollout: int = 6
+    rollout: int = 4
     """Largest number of network calls that EnKG takes to look at clean pictures."""
     pull: float = 1.0
     """Scale of DPS, in units of pixels."""

@@ -25,7 +25,7 @@ class Recovery:
         rows: network evaluations of one picture.
         vjps: vector-Jacobian products of network calls, of all pictures at once.
         simulations: evaluations of the operator.
-        seconds: of the run.
+        seconds: of the run, on one core: what all threads took together.
     """
 
     members: Tensor
@@ -67,13 +67,13 @@ def recover(
         )
     numbers = range(problems) if index is None else index
     rng = Rng([stream_seed(seed, number, DRAWS) for number in numbers])
-    given, began = Inversion(prior, measurement, settings, rng), time.perf_counter()
+    given, began = Inversion(prior, measurement, settings, rng), time.process_time()
     try:
         for members in tqdm(METHODS[method](given), desc=method, unit="step", leave=False):
             found = members
     except TypeError as error:  # a black box where a gradient is needed
         raise NotApplicable(str(error)) from None
-    rows, seconds = given.denoiser.rows // problems, time.perf_counter() - began
+    rows, seconds = given.denoiser.rows // problems, time.process_time() - began
     members = found.detach().unflatten(0, (problems, -1))
     return Recovery(members, rows, given.denoiser.vjps, given.tally.rows // problems, seconds)
 
