@@ -5,6 +5,8 @@ from typing import Annotated
 import tyro
 from tyro.conf import subcommand
 
+from domains.image.commands.invert import Invert
+from domains.image.commands.invert_table import InvertTable
 from domains.image.commands.recover_flow import RecoverFlow
 from domains.image.commands.train import Train
 from domains.image.commands.train_classifier import TrainClassifier
@@ -16,16 +18,18 @@ Command = (
     | Annotated[TrainClassifier, subcommand("train-classifier")]
     | Annotated[TrainFlow, subcommand("train-flow")]
     | Annotated[RecoverFlow, subcommand("recover-flow")]
+    | Annotated[Invert, subcommand("invert")]
+    | Annotated[InvertTable, subcommand("invert-table")]
 )
 
 
 def main(args: list[str] | None = None) -> None:
     """Run one command; a user's mistake is one sentence and exit status 1."""
-    command = tyro.cli(
-        Command,
-        prog="guided-image",
-        description="Images and fields that obey measurements.",
-        args=args,
-    )
     with in_words("guided-image"):
+        command = tyro.cli(
+            Command,
+            prog="guided-image",
+            description="Images and fields that obey measurements.",
+            args=args,
+        )
         command.run()
