@@ -151,7 +151,9 @@ class NetDenoiser(Denoiser):
     @property
     def layers(self) -> int:
         """Return how many blocks of the network a control can act on."""
-        return getattr(self.net, "layers", 0)
+        count = getattr(self.net, "layers", 0)
+        # Perceptrons keep their modules under the same name, and take no control.
+        return count if isinstance(count, int) else 0
 
     def forward(self, x: Tensor, level: Level, cond: Any = None) -> Prediction:
         """Predict x0 and eps at a level with sigma > 0, which costs one network call."""
@@ -183,7 +185,7 @@ class NetDenoiser(Denoiser):
         """Call the network on x (B, ...), scaled for it, at a level."""
         if control is None:
             return self.net(x, self._time(x, level), cond)
-        if not hasattr(self.net, "layers"):
+        if not self.layers:
             raise TypeError(
                 f"{type(self.net).__name__} takes no control, so nothing inside it can be "
                 f"perturbed; use a network of guided.nets that does, or guided.adapters.hooks"

@@ -171,11 +171,11 @@ class DiffusersDenoiser(NetDenoiser):
             return n.reshape(len(x)).to(x.device, torch.float32)
         return torch.full((len(x),), float(n), dtype=torch.float32, device=x.device)
 
-    def _random_level(self, x0: Tensor, rng: Rng) -> Level:
+    def _random_level(self, x0: Tensor, rng: Rng, axes: int) -> Level:
         """Draw from the timesteps 1, ..., N of training, as diffusers does."""
         schedule: Any = self.schedule
-        n = rng.integers(1, schedule.count + 1, (len(x0),))
-        t = (n / schedule.count).to(x0).reshape(len(x0), *[1] * (x0.ndim - 1))
+        n = rng.integers(1, schedule.count + 1, x0.shape[:axes])
+        t = (n / schedule.count).to(x0).reshape(*x0.shape[:axes], *[1] * (x0.ndim - axes))
         return self.schedule.level(t)
 
 

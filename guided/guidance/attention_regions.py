@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from guided.guidance.tokens import laid
 from guided.nets.control import Control, Maps
 
 
@@ -53,14 +54,15 @@ class AttentionRegions:
         rows = len(found[0]) if found else 0
         if rows != len(x):
             raise ValueError(
-                f"the attention maps are of {rows} rows, and the batch of {len(x)}; evaluate it in "
-                f"one piece, by a network that passes controls on"
+                f"the attention maps are of {rows} rows, and the batch of {len(x)}; evaluate it by "
+                f"a network that passes controls on"
             )
         own = torch.stack([layer.mean(1) for layer in found]).mean(0)
         places = anchors(own, self.count)
         to_anchors = own.gather(2, places[:, None].expand(-1, own.shape[1], -1))
         chosen = propagated(own, to_anchors, self.powers).argmax(2)
-        return _laid(functional.one_hot(chosen, self.count).mT.to(x), self._maps.grid, x)
+        flags = functional.one_hot(chosen, self.count).to(x).unbind(2)
+        return torch.stack([laid(own, self._maps.grid, x) for own in flags], 1)
 
 
 def propagated(own: Tensor, cross: Tensor, powers: int = 4) -> Tensor:
@@ -103,20 +105,3 @@ def anchors(own: Tensor, count: int) -> Tensor:
         place = nearest.argmin(1)
         found.append(place)
     return torch.stack(found, 1)
-
-
-def _laid(masks: Tensor, grid: Sequence[int], x: Tensor) -> Tensor:
-    """Return masks of tokens (B, R, T) as they lie in x: (B, tokens, C) or (B, C, places)."""
-    grid = tuple(grid)
-    masks = masks.unflatten(2, grid)
-    if tuple(x.shape[1 : 1 + len(grid)]) == grid:
-        return masks.reshape(*masks.shape, *[1] * (x.ndim - 1 - len(grid)))
-    places = tuple(x.shape[2:])
-    if len(places) != len(grid) or any(n % g for n, g in zip(places, grid, strict=True)):
-        raise ValueError(
-            f"tokens on a grid of {' x '.join(map(str, grid))} do not lie in x of shape "
-            f"{tuple(x.shape)}; it is (B, tokens, C), or (B, C, places) with whole patches"
-        )
-    for axis, (n, g) in enumerate(zip(places, grid, strict=True)):
-        masks = masks.repeat_interleave(n // g, dim=2 + axis)
-    return masks[:, :, None]

@@ -114,7 +114,7 @@ METHODS: Mapping[str, Method] = {
         lambda p, o: SCFG(p.denoiser, o["scale"], p.null, p.regions),  # type: ignore[arg-type]
         needs=("null", "regions"),
     ),
-    "cfg++": Method(
+    "cfgpp": Method(
         "guided clean estimate, noise of the null branch",
         {"scale": 0.3},
         lambda p, o: CFGpp(p.denoiser, o["scale"], p.null),  # type: ignore[arg-type, return-value]

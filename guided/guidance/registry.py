@@ -28,7 +28,7 @@ class Options:
     """What may be set of a guidance method; None is the method's own default."""
 
     scale: Floats = ()
-    """w, one for every name; 1 is neutral, except for cfg++, where 0 is the model without a
+    """w, one for every name; 1 is neutral, except for cfgpp, where 0 is the model without a
     condition."""
     low: float | None = None
     """Guide only where sigma / alpha is above this."""
@@ -223,7 +223,7 @@ class Named:
     """Guidance as a command line asks for it."""
 
     guidance: str = "none"
-    """Guidance of the contrast family by name, or several joined by +: cfg, interval, apg, cfg++,
+    """Guidance of the contrast family by name, or several joined by +: cfg, interval, apg, cfgpp,
     autoguidance, pag, ... (an unknown name lists all)."""
     options: Annotated[Options, tyro.conf.arg(name="guidance")] = field(default_factory=Options)
     """Its options."""

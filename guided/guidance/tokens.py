@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from guided.nets.attention import smoothed
 
@@ -29,22 +28,33 @@ def saliency(maps: Tensor) -> Tensor:
     return maps.to(full).mean(1).sum(-2)
 
 
-def spread_tokens(values: Tensor, grid: Sequence[int], x: Tensor) -> Tensor:
-    """Lay numbers of tokens (B, T) on x: on its axis 1, or as patches on its last axes.
+def token_axes(grid: Sequence[int], x: Tensor) -> range:
+    """Return the axes of x along which the tokens lie: x is (B, tokens, C), or (B, C, places).
 
     Raises:
-        ValueError: for tokens that do not lie on x.
+        ValueError: for tokens that do not lie in x, or a patch of which is no whole one.
     """
-    if len(grid) == 1 and x.ndim > 1 and x.shape[1] == grid[0]:
-        return values.reshape(*values.shape, *[1] * (x.ndim - 2))
-    space = x.shape[2:]
-    patches = 1 < len(grid) == len(space)
-    if not patches or any(a % b for a, b in zip(space, grid, strict=True)):
+    grid, size = tuple(grid), len(grid)
+    if size and tuple(x.shape[1 : 1 + size]) == grid:
+        return range(1, 1 + size)
+    places = tuple(x.shape[2:])
+    if not size or len(places) != size or any(n % g for n, g in zip(places, grid, strict=True)):
         raise ValueError(
-            f"tokens on a grid of {tuple(grid)} do not lie on x of shape {tuple(x.shape)} as rows "
-            f"of axis 1 or patches of the axes behind it; give a spread and a blur of your own"
+            f"tokens on a grid of {' x '.join(map(str, grid))} do not lie in x of shape "
+            f"{tuple(x.shape)}; it is (B, tokens, C), or (B, C, places) with whole patches"
         )
-    return functional.interpolate(values.reshape(len(x), 1, *grid), space, mode="nearest")
+    return range(2, 2 + size)
+
+
+def laid(values: Tensor, grid: Sequence[int], x: Tensor) -> Tensor:
+    """Return numbers of tokens (B, T) as they lie in x (B, ...), to broadcast against it."""
+    axes = token_axes(grid, x)
+    values = values.reshape(
+        len(values), *[1] * (axes[0] - 1), *grid, *[1] * (x.ndim - 1 - axes[-1])
+    )
+    for axis in axes:
+        values = values.repeat_interleave(x.shape[axis] // values.shape[axis], axis)
+    return values
 
 
 def blurred_rows(sigma: float, axes: Sequence[int]) -> Blur:

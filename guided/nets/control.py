@@ -38,25 +38,31 @@ class Skip:
 
 @dataclass
 class Maps:
-    """Receives the attention maps of some layers in a call; a new call needs a new one.
+    """Receives the attention maps of some layers in a call.
 
     Args:
         layers: indices of the blocks.
+        after: how many rows of the call came before, in earlier chunks of it.
 
     Attributes:
-        found: the maps after softmax, (B, H, T, T), of each layer.
+        found: the maps after softmax, (B, H, T, T), of each layer in the last call.
         grid: how the T tokens lie.
     """
 
     layers: frozenset[int]
     found: dict[int, Tensor] = field(default_factory=dict)
     grid: tuple[int, ...] = ()
+    after: int = 0
 
-    def receive(self, layer: int, rows: Tensor, grid: Sequence[int]) -> None:
-        """Add the maps (B, H, T, T) of further rows: a call may be evaluated chunk by chunk."""
-        before = self.found.get(layer)
-        self.found[layer] = rows if before is None else torch.cat([before, rows])
+    def receive(self, layer: int, maps: Tensor, grid: Sequence[int]) -> None:
+        """Keep the maps (B, H, T, T) of a layer, beside those of the rows that came before."""
+        before = self.found[layer][: self.after] if self.after else None
+        self.found[layer] = maps if before is None else torch.cat([before, maps])
         self.grid = tuple(grid)
+
+    def rows(self, start: int) -> "Maps":
+        """Return what receives the maps of a chunk that begins with this row."""
+        return replace(self, after=start) if start else self
 
 
 @dataclass(frozen=True)
@@ -103,8 +109,8 @@ class Control:
         return embedding if self.embedding is None else self.embedding(embedding)
 
     def rows(self, start: int, stop: int) -> "Control":
-        """Return the control of some rows: all rows have the same."""
-        return self
+        """Return the control of some rows: all have the same, but each has its own maps."""
+        return replace(self, maps=self.maps.rows(start)) if self.maps else self
 
     def unwatched(self) -> "Control | None":
         """Return the control without its maps; None = nothing else is left."""
@@ -198,8 +204,11 @@ class Stacked:
         ends = [0]
         for size in self.sizes:
             ends.append(ends[-1] + size)
-        shares = [max(0, min(stop, b) - max(start, a)) for a, b in pairwise(ends)]
-        held = [(p, n) for p, n in zip(self.parts, shares, strict=True) if n]
+        held: list[tuple[Control | None, int]] = []
+        for part, (first, end) in zip(self.parts, pairwise(ends), strict=True):
+            own = max(0, start - first), min(stop, end) - first
+            if own[0] < own[1]:
+                held.append((part and part.rows(*own), own[1] - own[0]))
         return Stacked(tuple(p for p, _ in held), tuple(n for _, n in held))
 
 

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from guided.nets.attention import LayerControl, attend
+from guided.nets.control import Control, Stacked
 from guided.nets.embed import FourierTime
 
 Padding = Literal["zeros", "circular"]
@@ -37,12 +39,14 @@ class UNet(nn.Module):
         labels: number of classes; index ``labels`` is one more, learned, for "no label". 0 = none.
         background: fixed channels (M, H, W) that the network sees beside x, e.g. a forcing; None =
             none.
+        attention: heads of the self-attention at the lowest level, which divide its width;
+            0 = none.
 
     Raises:
-        ValueError: for widths that are no multiples of 8.
+        ValueError: for widths that are no multiples of 8 or of the heads.
 
     Source: Ho et al. 2020 (DDPM), appendix B; Dhariwal & Nichol 2021, section 3 (the modulation).
-    Differs: patches first; no attention.
+    Differs: patches first; attention at the lowest level alone, once.
     """
 
     def __init__(
@@ -54,10 +58,16 @@ class UNet(nn.Module):
         periodic: bool = False,
         labels: int = 0,
         background: Tensor | None = None,
+        attention: int = 0,
     ) -> None:
         super().__init__()
         if not widths or any(width % GROUP for width in widths):
             raise ValueError(f"the widths must be multiples of {GROUP}, got {tuple(widths)}")
+        if attention and widths[-1] % attention:
+            raise ValueError(
+                f"the heads must divide the lowest level's {widths[-1]} channels, got "
+                f"attention={attention}"
+            )
         self.channels, self.patch, self.labels = channels, patch, labels
         self.background: Tensor | None
         self.register_buffer("background", background)
@@ -74,23 +84,38 @@ class UNet(nn.Module):
         self.grow = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairwise(widths))
         self.norm = nn.GroupNorm(widths[0] // GROUP, widths[0])
         self.out = _silent(_conv(widths[0], channels * patch**2, mode))
+        self.attention = SelfAttention(widths[-1], attention) if attention else None
 
-    def forward(self, x: Tensor, time: Tensor, cond: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        time: Tensor,
+        cond: Tensor | None = None,
+        control: Control | Stacked | None = None,
+    ) -> Tensor:
         """Evaluate the network.
 
         Args:
             x: shape (B, C, H, W).
             time: shape (B,).
             cond: labels 0, ..., labels (the last is "no label"), shape (B,); None = no label.
+            control: what to do to the attention, which is layer 0 and the only one, or to the
+                level's embedding; None = nothing.
 
         Returns:
             Shape (B, C, H, W).
 
         Raises:
-            ValueError: for x of another shape, or labels given to a network without.
+            ValueError: for x of another shape, labels given to a network without, or a control of
+                layers that do not exist.
         """
         self._check(x, cond)
-        level = functional.silu(self.level(self.time(time.to(x.dtype))) + self._labels(x, cond))
+        if control:
+            control.require_layers(self.layers, type(self).__name__)
+        embedded = self.time(time.to(x.dtype))
+        if control:
+            embedded = control.embedded(embedded)
+        level = functional.silu(self.level(embedded) + self._labels(x, cond))
         h = self._entered(x)
         skips = []
         for index, stage in enumerate(self.down):
@@ -98,11 +123,20 @@ class UNet(nn.Module):
             if index < len(self.shrink):
                 skips.append(h)
                 h = self.shrink[index](functional.pixel_unshuffle(h, 2))
+        if self.attention is not None:
+            here = control.at(0) if control else None
+            after = self.attention(h, here)
+            h = here.kept(h, after) if here else after
         for index in reversed(range(len(self.grow))):
             h = functional.pixel_shuffle(self.grow[index](h), 2)
             h = self.up[index](torch.cat([h, skips[index]], dim=1), level)
         h = self.out(functional.silu(self.norm(h)))
         return functional.pixel_shuffle(h, self.patch) if self.patch > 1 else h
+
+    @property
+    def layers(self) -> int:
+        """Return how many blocks a control can act on: the attention, if there is one."""
+        return int(self.attention is not None)
 
     def _entered(self, x: Tensor) -> Tensor:
         if self.background is not None:
@@ -177,6 +211,28 @@ class Block(nn.Module):
         h = self.conv1(functional.silu(self.norm1(x)))
         h = torch.addcmul(shift, self.norm2(h), 1 + scale)
         return self.skip(x) + self.conv2(functional.silu(h))
+
+
+class SelfAttention(nn.Module):
+    """Self-attention between the pixels of an image, around a skip; it starts as the identity.
+
+    Args:
+        width: channels, a multiple of the heads.
+        heads: attention heads.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(width // GROUP, width)
+        self.qkv = nn.Conv2d(width, 3 * width, 1)
+        self.merge = _silent(nn.Conv2d(width, width, 1))
+
+    def forward(self, x: Tensor, control: LayerControl | None) -> Tensor:
+        """Return x (B, C, H, W) after the block."""
+        q, k, v = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).mT.unbind(1)
+        mixed = attend(q, k, v, control, grid=x.shape[2:])
+        return x + self.merge(mixed.mT.reshape(x.shape))
 
 
 def _conv(given: int, width: int, mode: Padding) -> nn.Conv2d:

@@ -54,8 +54,7 @@ class HistoryGuidance(DenoiserWrapper):
         ValueError: for shapes, branches and seeds that do not fit, or a clean history for a network
             whose eps is not defined there.
 
-    Source: Song et al. 2025, History-guided video diffusion, section 4 and its code's merging of
-        branches.
+    Source: Song et al. 2025, History-guided video diffusion; its code merges branches in this way.
     Differs: the source draws the noise of the history anew in every evaluation.
     """
 

@@ -10,7 +10,7 @@ fractional      :math:`s(0) + (w - 1)\, [s(k) - s(1)]`, with :math:`0 \le k \le 
 temporal        :math:`s(1) + \sum_i w_i\, [s(H_i) - s(1)]`
 ==============  ============================================================================
 
-Source: Song et al. 2025, History-guided video diffusion, section 4.
+Source: Song et al. 2025, History-guided video diffusion (history guidance).
 """
 
 from collections.abc import Collection, Iterable, Sequence

@@ -22,8 +22,9 @@ class ICG(Contrast):
     It needs no null condition, but stands on a network that answers vaguely when the condition does
     not fit x: for a vast space of conditions, such as embeddings. A good network of few and
     separate classes answers with the wrong class, and the push away from it is wrong: on two
-    classes that an exact denoiser knows, w = 1.5 throws SHARE of the samples out of their class.
-    There, use :class:`PosteriorICG`.
+    classes N(+-2, 0.3^2), known exactly, w = 1.5 throws 64 % of the samples out of the radius that
+    holds 99 % of their class, and w = 4 all of them; CFG at 1.5 throws 1 %. There, use
+    :class:`guided.guidance.PosteriorICG`.
 
     c' is drawn once for every level and is the same for all rows, because the denoise level has no
     rng: so a sample does not depend on its batch, and Heun's method sees one function.

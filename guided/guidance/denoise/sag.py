@@ -9,7 +9,7 @@ from guided.guidance.branches import Call, Following, received, watched
 from guided.guidance.denoise.contrast import Contrast, Term
 from guided.guidance.layers import chosen_layers
 from guided.guidance.scale import Scale
-from guided.guidance.tokens import Blur, Spread, saliency, spread_tokens
+from guided.guidance.tokens import Blur, Spread, laid, saliency, token_axes
 from guided.nets.attention import smoothed
 
 
@@ -24,10 +24,10 @@ class SAG(Contrast):
     with A the attention map of one block, whose :math:`a_j` are 1 on average. The blurred sample
     needs the strong prediction, so the weak branch is a network call of its own.
 
-    Tokens of a row (grid (T,)) are taken for those of x (B, T, ...), tokens of a grid of two axes
-    or more for patches of the last axes of x (B, C, H, W); other samples bring their ``spread`` and
-    ``blur``. A blur must make a sample worse in the way that a network errs, and of the same kind:
-    that of a binary roll or of a one-hot vector is none.
+    Tokens lie on the first axes of a sample, (B, tokens, C), or are patches of the last ones,
+    (B, C, places), as in an image; other samples bring their ``spread`` and ``blur``. A blur must
+    make a sample worse in the way that a network errs, and of the same kind: that of a binary roll
+    or of a one-hot vector is none.
 
     Args:
         denoiser: of a network with self-attention over more than one token.
@@ -63,7 +63,7 @@ class SAG(Contrast):
                 "beside the spread, e.g. blurred_rows(3.0, axes)"
             )
         chosen = chosen_layers(denoiser, layer, "SAG")
-        following = Following(partial(_degraded, min(chosen), blur, spread or spread_tokens))
+        following = Following(partial(_degraded, min(chosen), blur, spread or laid))
         # In eps: the weak branch is at another x, to which its x0 belongs.
         super().__init__(denoiser, [Term(following, scale, space="eps")], strong=watched(chosen))
 
@@ -76,7 +76,6 @@ def _degraded(
     # More than the rounding of the sum, so that even attention has no part above its average.
     margin = seen.shape[-1] * torch.finfo(seen.dtype).eps
     mask = spread((seen > 1 + margin).to(call.x), maps.grid, call.x)
-    axes = (1,) if len(maps.grid) == 1 else range(2, 2 + len(maps.grid))
-    worse = blur(strong.x0) if blur else smoothed(strong.x0, 3.0, axes)
+    worse = blur(strong.x0) if blur else smoothed(strong.x0, 3.0, token_axes(maps.grid, call.x))
     x = call.x + call.level.alpha * mask * (worse - strong.x0)
     return call._replace(x=x, control=None)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from guided.denoiser import Denoiser
 from guided.guidance.attention_regions import AttentionRegions
-from guided.guidance.branches import Weak, perturbed
 from guided.guidance.branches import null as null_branch
+from guided.guidance.branches import perturbed
 from guided.guidance.denoise.contrast import Contrast, Term
 from guided.guidance.regions import equalised, fitting, require_shares
 from guided.guidance.scale import Scale
@@ -67,15 +67,10 @@ class SCFG(Contrast):
         if isinstance(masks, Tensor):
             require_shares(masks)
         else:
-            weak, strong = _unwatched(weak), perturbed(masks.control)
+            strong = perturbed(masks.control)
 
         def op(delta: Tensor, strong: Tensor, weak: Tensor) -> Tensor:
             own = fitting(masks, delta) if isinstance(masks, Tensor) else masks.masks(delta)
             return equalised(delta, own, channel, background, (low, high))
 
         super().__init__(denoiser, [Term(weak, scale, (op,))], strong=strong)
-
-
-def _unwatched(weak: Weak) -> Weak:
-    """Return a branch whose attention maps do not take the place of the strong branch's."""
-    return lambda call: weak(call)._replace(control=None)

@@ -18,9 +18,10 @@ class SigmaShift(Contrast):
     .. math:: \hat D = \tilde D + w (D - \tilde D), \qquad
               \tilde D = D(x / \alpha; \sigma / \alpha \cdot (1 + \delta))
 
-    Which sign helps depends on the network's errors: a shift up asks for a smoother prediction, and
-    a contrast with it sharpens; try both. The weak branch is at another level, so it is a network
-    call of its own.
+    A shift up makes the weak estimate smoother, and the push spreads the samples out; a shift down
+    draws them together: on exact :math:`N(m, v)` the flow ends with variance
+    :math:`v (1 + \delta)^{2 (w - 1)}`. Which sign helps depends on the network's errors. The weak
+    branch is at another level, so it is a network call of its own.
 
     Args:
         denoiser: the network.

@@ -1,0 +1,161 @@
+"""Denoisers of pictures: a transformer over patches, or a U-Net."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from tyro.conf import Suppress
+
+from domains.image.data.images import Images
+from guided.checkpoint import CheckpointError, Weights, load, save
+from guided.denoiser import NetDenoiser
+from guided.nets import PatchTransformer, UNet
+from guided.schedule import VE
+
+WEIGHTS = Path(__file__).parent / "weights"
+SHIPPED = WEIGHTS / "digits"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The architecture; saved with the weights. What the data tell is no option."""
+
+    net: Literal["transformer", "unet"] = "transformer"
+    """A transformer over patches, or a U-Net."""
+    patch: int = 2
+    """Side of a patch, in pixels."""
+    width: int = 96
+    """Width of a token (transformer)."""
+    depth: int = 4
+    """Blocks of the transformer; residual blocks of a level of the U-Net."""
+    heads: int = 4
+    """Attention heads; of the U-Net at its lowest level, where 0 is no attention."""
+    widths: tuple[int, ...] = (32, 64)
+    """Channels of the levels (U-Net)."""
+    sigma_max: float = 10.0
+    """Noise at t = 1, in units of the pixels, which are in [-1, 1]."""
+    log_sigma: tuple[float, float] = (-0.8, 1.2)
+    """Mean and standard deviation of log sigma in training."""
+    shape: Suppress[tuple[int, int, int]] = (1, 8, 8)
+    """Channels, height and width of a picture."""
+    names: Suppress[tuple[str, ...]] = ()
+    """Names of the classes; none = a model without labels."""
+    sigma_data: Suppress[float] = 0.75
+    """Standard deviation of the pixels."""
+
+
+def fitted(config: ModelConfig, images: Images) -> ModelConfig:
+    """Return the configuration with all that the pictures to train on tell.
+
+    Raises:
+        ValueError: for no pictures, or pictures that are all one grey.
+    """
+    if not len(images) or not images.x.std(correction=0) > 0:
+        raise ValueError(f"{len(images)} pictures of one grey leave nothing to learn; give others")
+    channels, height, width = images.x.shape[1:]
+    sigma_data = round(images.x.std(correction=0).item(), 4)
+    return replace(
+        config, shape=(channels, height, width), names=images.names, sigma_data=sigma_data
+    )
+
+
+def build(config: ModelConfig) -> NetDenoiser:
+    """Return an untrained denoiser of x0 (B, C, H, W); cond is a LongTensor (B,) of labels.
+
+    Raises:
+        ValueError: for a network that does not fit the pictures.
+    """
+    channels, height, width = config.shape
+    labels, net = len(config.names), config.net
+    built: nn.Module
+    if net == "transformer":
+        size = (height, width)
+        built = PatchTransformer(
+            channels, size, config.patch, config.width, config.depth, config.heads, labels
+        )
+    elif net == "unet":
+        built = UNet(
+            channels,
+            config.widths,
+            config.depth,
+            config.patch,
+            labels=labels,
+            attention=config.heads,
+        )
+    else:
+        raise ValueError(f"unknown net {net!r}; expected 'transformer' or 'unet'")
+    schedule, sigma_data = VE(sigma_max=config.sigma_max), config.sigma_data
+    return NetDenoiser(built, schedule, "edm", sigma_data=sigma_data, log_sigma=config.log_sigma)
+
+
+def null_label(cond: Tensor, names: Sequence[str]) -> Tensor:
+    """Return the null condition of the same shape, for :class:`guided.CFG`; names are the model's.
+
+    It is the one label more that a model learns.
+    """
+    return torch.full_like(cond, len(names))
+
+
+def save_model(
+    folder: Path,
+    config: ModelConfig,
+    weights: Weights,
+    weak: Weights | None = None,
+    **about: Any,
+) -> None:
+    """Write weights in half precision with the architecture and any facts worth keeping.
+
+    Args:
+        folder: where to.
+        config: the architecture.
+        weights: of the model.
+        weak: of an early snapshot of it, for autoguidance; None = none.
+        about: anything JSON can hold.
+    """
+    groups = {"model": weights} if weak is None else {"model": weights, "weak": weak}
+    save(folder, {"model": asdict(config), **about}, dtype=torch.float16, **groups)
+
+
+def load_model(folder: Path = SHIPPED) -> tuple[NetDenoiser, ModelConfig]:
+    """Return the denoiser, ready to sample, and its configuration.
+
+    Raises:
+        CheckpointError: for a missing, truncated or foreign checkpoint.
+    """
+    return _loaded(folder, "model")
+
+
+def load_weak(folder: Path = SHIPPED) -> NetDenoiser:
+    """Return the early snapshot of the denoiser that its folder holds, ready to sample.
+
+    Raises:
+        CheckpointError: for a checkpoint without one, or a missing, truncated or foreign one.
+    """
+    return _loaded(folder, "weak")[0]
+
+
+def _loaded(folder: Path, group: str) -> tuple[NetDenoiser, ModelConfig]:
+    stored, tensors = load(folder)
+    if group not in tensors:
+        raise CheckpointError(
+            f"{folder} holds no weights named {group!r}, only {', '.join(sorted(tensors))}; train "
+            f"it again, or use another folder"
+        )
+    try:
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in stored["model"].items()
+        }
+        config = ModelConfig(**fields)
+    except (KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"{folder} holds no model of pictures; use another folder") from None
+    denoiser = build(config)
+    try:
+        denoiser.load_state_dict({k: v.float() for k, v in tensors[group].items()})
+    except RuntimeError:
+        raise CheckpointError(
+            f"the weights of {folder} do not fit its config.json; restore it"
+        ) from None
+    return denoiser.eval().requires_grad_(False), config
