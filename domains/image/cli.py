@@ -21,11 +21,11 @@ Command = (
 
 def main(args: list[str] | None = None) -> None:
     """Run one command; a user's mistake is one sentence and exit status 1."""
-    command = tyro.cli(
-        Command,
-        prog="guided-image",
-        description="Images and fields that obey measurements.",
-        args=args,
-    )
     with in_words("guided-image"):
+        command = tyro.cli(
+            Command,
+            prog="guided-image",
+            description="Images and fields that obey measurements.",
+            args=args,
+        )
         command.run()
