@@ -5,6 +5,8 @@ from typing import Annotated
 import tyro
 from tyro.conf import subcommand
 
+from domains.image.commands.invert import Invert
+from domains.image.commands.invert_table import InvertTable
 from domains.image.commands.recover_flow import RecoverFlow
 from domains.image.commands.train import Train
 from domains.image.commands.train_classifier import TrainClassifier
@@ -16,6 +18,8 @@ Command = (
     | Annotated[TrainClassifier, subcommand("train-classifier")]
     | Annotated[TrainFlow, subcommand("train-flow")]
     | Annotated[RecoverFlow, subcommand("recover-flow")]
+    | Annotated[Invert, subcommand("invert")]
+    | Annotated[InvertTable, subcommand("invert-table")]
 )
 
 
