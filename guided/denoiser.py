@@ -82,6 +82,20 @@ class DenoiserWrapper(Denoiser):
         self.schedule = denoiser.schedule
 
 
+class Example(NamedTuple):
+    """What a network is shown in training, and what it is to answer.
+
+    Args:
+        x: noised samples (B, ...), scaled for the network.
+        level: of them, tensors of shape (B, 1, ...) or (B, T, 1, ...).
+        target: the answer, of the shape of x.
+    """
+
+    x: Tensor
+    level: Level
+    target: Tensor
+
+
 class NetDenoiser(Denoiser):
     r"""Puts a plain network ``net(x, time, cond)`` behind the denoiser contract.
 
@@ -97,6 +111,7 @@ class NetDenoiser(Denoiser):
     ===========  =============================================================================
 
     The network's time input (B,) is t; for ``edm`` it is :math:`\tfrac14 \log(\sigma / \alpha)`.
+    Levels of shape (B, T, 1, ...), one per token, make it (B, T), for networks that take that.
 
     Args:
         net: a module called as ``net(x (B, ...), time (B,), cond) -> (B, ...)``.
@@ -136,7 +151,9 @@ class NetDenoiser(Denoiser):
     @property
     def layers(self) -> int:
         """Return how many blocks of the network a control can act on."""
-        return getattr(self.net, "layers", 0)
+        count = getattr(self.net, "layers", 0)
+        # Perceptrons keep their modules under the same name, and take no control.
+        return count if isinstance(count, int) else 0
 
     def forward(self, x: Tensor, level: Level, cond: Any = None) -> Prediction:
         """Predict x0 and eps at a level with sigma > 0, which costs one network call."""
@@ -168,14 +185,16 @@ class NetDenoiser(Denoiser):
         """Call the network on x (B, ...), scaled for it, at a level."""
         if control is None:
             return self.net(x, self._time(x, level), cond)
-        if not hasattr(self.net, "layers"):
+        if not self.layers:
             raise TypeError(
                 f"{type(self.net).__name__} takes no control, so nothing inside it can be "
                 f"perturbed; use a network of guided.nets that does, or guided.adapters.hooks"
             )
         return self.net(x, self._time(x, level), cond, control)
 
-    def loss(self, x0: Tensor, cond: Any, rng: Rng, weight: Tensor | None = None) -> Tensor:
+    def loss(
+        self, x0: Tensor, cond: Any, rng: Rng, weight: Tensor | None = None, axes: int = 1
+    ) -> Tensor:
         """Return the training loss of every sample at a random level.
 
         It is the mean square error of the network's own output (for ``edm`` that is the weighted
@@ -186,11 +205,26 @@ class NetDenoiser(Denoiser):
             cond: their conditions.
             rng: draws the level and the noise.
             weight: optional weights that broadcast against x0, e.g. of rare channels.
+            axes: see :meth:`example`.
 
         Returns:
             Shape (B,).
         """
-        level = self._random_level(x0, rng)
+        shown = self.example(x0, rng, axes)
+        error = (self.output(shown.x, shown.level, cond) - shown.target).square()
+        if weight is not None:
+            error = error * weight
+        return error.flatten(1).mean(1)
+
+    def example(self, x0: Tensor, rng: Rng, axes: int = 1) -> Example:
+        """Noise clean samples (B, ...), each at a random level.
+
+        Args:
+            x0: clean samples.
+            rng: draws the levels, then the noise.
+            axes: how many of the first axes have levels of their own: 1 = samples, 2 = tokens.
+        """
+        level = self._random_level(x0, rng, axes)
         eps = rng.normal(x0.shape, x0.dtype, x0.device)
         _, alpha, sigma = level
         x = alpha * x0 + sigma * eps
@@ -202,19 +236,17 @@ class NetDenoiser(Denoiser):
             "edm": lambda: self._edm_target(x, x0, level),
         }[self.prediction]()
         scaled = x * (self._edm(level)[2] / alpha) if self.prediction == "edm" else x
-        error = (self.output(scaled, level, cond) - target).square()
-        if weight is not None:
-            error = error * weight
-        return error.flatten(1).mean(1)
+        return Example(scaled, level, target)
 
-    def _random_level(self, x0: Tensor, rng: Rng) -> Level:
-        shape = (len(x0), *[1] * (x0.ndim - 1))
+    def _random_level(self, x0: Tensor, rng: Rng, axes: int) -> Level:
+        drawn = x0.shape[:axes]
+        shape = (*drawn, *[1] * (x0.ndim - axes))
         if self.prediction == "edm":
             mean, std = self.log_sigma
-            ratios = (mean + std * rng.normal((len(x0),), torch.float64)).exp().tolist()
+            ratios = (mean + std * rng.normal(drawn, torch.float64)).exp().flatten().tolist()
             t = torch.tensor([self.schedule.time(r) for r in ratios], dtype=torch.float64)
         else:
-            t = rng.uniform((len(x0),), torch.float64)
+            t = rng.uniform(drawn, torch.float64)
         # Keep away from t = 0, where the noise is not defined by x.
         return self.schedule.level(t.clamp(min=1e-4).to(x0).reshape(shape))
 
@@ -223,7 +255,8 @@ class NetDenoiser(Denoiser):
         if self.prediction == "edm":
             ratio = level.noise_to_signal
             value = 0.25 * (ratio.log() if isinstance(ratio, Tensor) else math.log(ratio))
-        return per_sample(value, x)
+        per_token = isinstance(value, Tensor) and value.numel() > len(x)
+        return value.reshape(x.shape[:2]).to(x) if per_token else per_sample(value, x)
 
     def _edm(self, level: Level) -> tuple[Any, Any, Any]:
         ratio, d2 = level.noise_to_signal, self.sigma_data**2

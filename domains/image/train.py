@@ -27,9 +27,10 @@ class ImageTraining:
     """The architecture."""
     loop: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=3_000,
+            steps=8_000,
             batch=64,
-            lr=2e-3,
+            optimizer="muon",
+            lr=5e-3,
             warmup=100,
             decay="cosine",
             ema=0.998,

@@ -10,17 +10,20 @@ rolls.rolls()[0].to_midi("song.mid")
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import torch
+import tyro
 from torch import Tensor
 
 from domains.music.codec import Codec
-from domains.music.model import SHIPPED, label, load_model, null_label
+from domains.music.model import CORPORA, SHIPPED, label, load_models, null_label
 from domains.music.roll import Rolls
 from domains.music.rules import guiding
 from guided.denoiser import Denoiser
 from guided.energy import Decoded, WeightedSum
-from guided.guidance import CFG, SCG, BestOfN, Replace
+from guided.guidance import SCG, BestOfN, Replace
+from guided.guidance.registry import Named, Parts
 from guided.rng import Rng
 from guided.sampler import Sampler, State, StepWrapper
 from guided.samplers import DDIM
@@ -45,8 +48,8 @@ class Settings:
     """Of the choice between candidates; 0 takes the best."""
     eta: float = 1.0
     """Noise of a step: 1 is ancestral sampling, 0 deterministic (scg needs more than 0)."""
-    cfg: float = 1.0
-    """Scale of classifier-free guidance towards the corpus; 1 is neutral."""
+    named: Annotated[Named, tyro.conf.arg(name="")] = field(default_factory=Named)
+    """Guidance of the model itself, with which the rules combine."""
     sigma_min: float = 0.4
     """Smallest noise of the time grid."""
     sigma_max: float = 20.0
@@ -84,12 +87,14 @@ class Composer:
         codec: maps x0 to rolls.
         settings: how to sample.
         rows: rows of one network call at most, for memory and cache.
+        weak: its early snapshot, for autoguidance; None = none.
     """
 
     denoiser: Denoiser
     codec: Codec
     settings: Settings = field(default_factory=Settings)
     rows: int = 64
+    weak: Denoiser | None = None
 
     @classmethod
     def load(cls, folder: Path = SHIPPED, settings: Settings | None = None) -> "Composer":
@@ -98,8 +103,9 @@ class Composer:
         Raises:
             CheckpointError: for a missing, truncated or foreign checkpoint.
         """
-        denoiser, config = load_model(folder)
-        return cls(denoiser, config.codec, settings or Settings())
+        found, config = load_models(folder)
+        own = settings or Settings()
+        return cls(found["model"], config.codec, own, weak=found.get("weak"))
 
     def compose(
         self,
@@ -127,10 +133,9 @@ class Composer:
             kept: a part of the clips that is given.
             on_step: called with the state after every step, e.g. to move a progress bar.
         """
-        denoiser = self._denoiser(kept)
-        times = self.settings.times(denoiser.schedule)
+        times = self.settings.times(self.denoiser.schedule)
         rng = Rng.per_sample(seed, count, first)
-        sampler = DDIM(denoiser, self.settings.eta)
+        sampler = self.settings.named.sampler(self.parts(columns, kept))
         x = sampler.initial((count, columns, 176), times, rng)
         cond = label(corpus, count)
         x0 = self._run(sampler, rules, x, times, cond, rng, on_step)
@@ -148,20 +153,36 @@ class Composer:
         terms = {name: guiding(energy) for name, energy in rules.terms.items()}
         return Decoded(WeightedSum(terms, rules.weights), self.codec.expect, differentiable=False)
 
-    def _denoiser(self, kept: Kept | None) -> Denoiser:
-        denoiser: Denoiser = Chunked(self.denoiser, self.rows)
-        if self.settings.precision == "bf16":
-            denoiser = Autocast(denoiser)
-        if self.settings.cfg != 1:
-            denoiser = CFG(denoiser, self.settings.cfg, null_label)
-        if kept is not None:
-            known = self.codec.encode(kept.rolls)
-            denoiser = Replace(denoiser, known, kept.columns[None, :, None])
-        return denoiser
+    def parts(self, columns: int = 128, kept: Kept | None = None) -> Parts:
+        """Return what there is for guidance of clips of so many columns.
+
+        A part that stays is put in last, so that no guidance moves it.
+        """
+        known = None if kept is None else (self.codec.encode(kept.rolls), kept.columns)
+
+        def sampler(denoiser: Denoiser) -> Sampler:
+            if known is not None:
+                denoiser = Replace(denoiser, known[0], known[1][None, :, None])
+            return DDIM(denoiser, self.settings.eta)
+
+        return Parts(
+            denoiser=self._called(self.denoiser),
+            sampler=sampler,
+            null=null_label,
+            weak=None if self.weak is None else self._called(self.weak),
+            random=_any_corpus,
+            axes=(1,),
+            regions=bars(columns, self.codec.columns_per_bar),
+            domain="this model of music",
+        )
+
+    def _called(self, denoiser: Denoiser) -> Denoiser:
+        few = Chunked(denoiser, self.rows)
+        return Autocast(few) if self.settings.precision == "bf16" else few
 
     def _run(
         self,
-        sampler: DDIM,
+        sampler: Sampler,
         rules: WeightedSum | None,
         x: Tensor,
         times: list[float],
@@ -180,6 +201,17 @@ class Composer:
                 x, times, cond, rng=rng
             )
         return guided.sample(x, times, cond, rng=rng)
+
+
+def bars(columns: int, per_bar: int) -> Tensor:
+    """Return masks (bars, T, 1) of the bars of a clip, which add up to 1."""
+    place = torch.arange(columns) // per_bar
+    return (place == torch.arange(int(place[-1]) + 1)[:, None]).float()[..., None]
+
+
+def _any_corpus(cond: Any, rng: Rng) -> Tensor:
+    """Return one random style for the whole batch."""
+    return rng.integers(0, len(CORPORA), (1,)).to(cond).expand(len(cond))
 
 
 class Watched(StepWrapper):

@@ -70,9 +70,24 @@ def label(corpus: str | None, count: int) -> Tensor:
     return torch.full((count,), index, dtype=torch.long)
 
 
-def save_model(folder: Path, config: ModelConfig, weights: dict[str, Tensor], **about: Any) -> None:
-    """Write weights in half precision with the architecture and any facts worth keeping."""
-    save(folder, {"model": asdict(config), **about}, dtype=torch.float16, model=weights)
+def save_model(
+    folder: Path,
+    config: ModelConfig,
+    weights: dict[str, Tensor],
+    weak: dict[str, Tensor] | None = None,
+    **about: Any,
+) -> None:
+    """Write weights in half precision with the architecture and any facts worth keeping.
+
+    Args:
+        folder: where to.
+        config: the architecture.
+        weights: of the model.
+        weak: of an early snapshot of it, for autoguidance; None = none.
+        about: anything JSON can hold.
+    """
+    groups = {"model": weights} if weak is None else {"model": weights, "weak": weak}
+    save(folder, {"model": asdict(config), **about}, dtype=torch.float16, **groups)
 
 
 def load_model(folder: Path = SHIPPED) -> tuple[NetDenoiser, ModelConfig]:
@@ -81,13 +96,26 @@ def load_model(folder: Path = SHIPPED) -> tuple[NetDenoiser, ModelConfig]:
     Raises:
         CheckpointError: for a missing, truncated or foreign checkpoint.
     """
+    denoisers, config = load_models(folder)
+    return denoisers["model"], config
+
+
+def load_models(folder: Path = SHIPPED) -> tuple[dict[str, NetDenoiser], ModelConfig]:
+    """Return the denoiser as ``model``, its early snapshot as ``weak`` if kept, the configuration.
+
+    Raises:
+        CheckpointError: for a missing, truncated or foreign checkpoint.
+    """
     stored, tensors = load(folder)
     fields = dict(stored["model"])
     codec: dict[str, Any] = {k: _tupled(v) for k, v in fields.pop("codec").items()}
     config = ModelConfig(codec=Codec(**codec), **{k: _tupled(v) for k, v in fields.items()})
-    denoiser = build(config)
-    denoiser.load_state_dict({k: v.float() for k, v in tensors["model"].items()})
-    return denoiser.eval().requires_grad_(False), config
+    found = {}
+    for name, weights in tensors.items():
+        denoiser = build(config)
+        denoiser.load_state_dict({k: v.float() for k, v in weights.items()})
+        found[name] = denoiser.eval().requires_grad_(False)
+    return found, config
 
 
 def _tupled(value: Any) -> Any:

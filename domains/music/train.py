@@ -13,6 +13,7 @@ from domains.music.data.corpus import Corpus
 from domains.music.model import ModelConfig, build, save_model
 from guided.checkpoint import Weights
 from guided.rng import Rng, initial_weights, stream_seed
+from guided.snapshot import with_snapshot
 from guided.train import TrainConfig, TrainState, train
 
 
@@ -34,7 +35,7 @@ class MusicTraining:
             save_every=250,
         )
     )
-    """The optimisation."""
+    """The optimisation; the weak snapshot is taken after a sixteenth of the steps, unless told."""
     chorale_share: float = 0.15
     """Share of the chorales in a batch."""
 
@@ -49,7 +50,7 @@ def run_training(corpus: Corpus, config: MusicTraining, folder: Path) -> Iterato
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "training.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
-    yield from train(denoiser, batches, config.loop, folder)
+    yield from train(denoiser, batches, with_snapshot(config.loop), folder)
 
 
 @torch.no_grad()
@@ -67,4 +68,5 @@ def held_out_loss(weights: Weights, corpus: Corpus, config: MusicTraining) -> fl
 
 def ship(target: Path, config: MusicTraining, state: TrainState, **about: Any) -> None:
     """Write the averaged weights of a finished run to ``target`` in half precision."""
-    save_model(target, config.model, state.ema, steps=state.step, training=asdict(config), **about)
+    about = {"steps": state.step, "training": asdict(config), **about}
+    save_model(target, config.model, state.ema, state.weak, **about)

@@ -17,6 +17,7 @@ from guided.bench.ensemble import Ensemble
 from guided.bench.pool import Busy
 from guided.bench.posterior import Posterior
 from guided.bench.speed import Speed
+from guided.bench.tree import TreeBench
 from guided.command import in_words
 
 GROUP = "guided.bench"
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "pool": Busy,
     "ensemble": Ensemble,
     "cep": Contrast,
+    "tree": TreeBench,
 }
 
 

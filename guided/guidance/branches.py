@@ -12,7 +12,7 @@ from torch import Tensor
 
 from guided.cond import alike, concat, take
 from guided.denoiser import Denoiser, Prediction, predicted
-from guided.nets.control import Control, Stacked
+from guided.nets.control import Control, Maps, Stacked
 from guided.schedule import Level
 
 
@@ -33,6 +33,10 @@ class Call(NamedTuple):
     cond: Any
     control: Control | Stacked | None = None
 
+    def unwatched(self) -> "Call":
+        """Return the call whose attention maps nobody receives: only the strong branch's count."""
+        return self._replace(control=self.control and self.control.unwatched())
+
     def take(self, index: Tensor) -> "Call":
         """Select rows; the control is one for all rows.
 
@@ -48,14 +52,26 @@ Weak = Callable[[Call], Call]
 """Makes the weak call from the strong one. Equal functions are evaluated once."""
 
 
+class Weighed(NamedTuple):
+    """A weak call of which every row gets a share of the push.
+
+    Args:
+        call: the weak call.
+        share: by which the row's w - 1 is multiplied, (B,); 1 is all of it, 0 none.
+    """
+
+    call: Call
+    share: Tensor
+
+
 class Following(NamedTuple):
     """A weak branch that needs the strong prediction first, so it costs a call of its own.
 
     Args:
-        make: maps the strong call and its prediction to the weak call.
+        make: maps the strong call and its prediction to the weak call, or to a weighed one.
     """
 
-    make: Callable[[Call, Prediction], Call]
+    make: Callable[[Call, Prediction], Call | Weighed]
 
 
 def null(condition: Callable[[Any], Any]) -> Weak:
@@ -74,6 +90,26 @@ def network(denoiser: Denoiser) -> Weak:
     return lambda call: call._replace(denoiser=denoiser)
 
 
+def watched(layers: frozenset[int]) -> Weak:
+    """Return the branch whose attention maps of some blocks are received, anew in every call.
+
+    Raises:
+        ValueError: in the call, where it is under a control already.
+    """
+    return lambda call: call._replace(control=_free(call, Control(maps=Maps(layers))))
+
+
+def received(call: Call) -> Maps:
+    """Return the attention maps of a watched call that was evaluated.
+
+    Raises:
+        ValueError: for a call that was not watched.
+    """
+    if not isinstance(call.control, Control) or call.control.maps is None:
+        raise ValueError("nobody watched this call; give the contrast strong=watched(layers)")
+    return call.control.maps
+
+
 def perturbed(control: Control | Callable[[Level], Control]) -> Weak:
     """Return the branch of the same network under a control, which may depend on the level.
 
@@ -82,13 +118,8 @@ def perturbed(control: Control | Callable[[Level], Control]) -> Weak:
     """
 
     def weak(call: Call) -> Call:
-        if call.control is not None and not _only_watches(call.control):
-            raise ValueError(
-                "the strong branch is under a control already, and a network takes one at a time; "
-                "combine the methods as terms of one Contrast instead of nesting them"
-            )
         own = control(call.level) if callable(control) else control
-        return call._replace(control=own)
+        return call._replace(control=_free(call, own))
 
     return weak
 
@@ -106,6 +137,15 @@ def evaluate(calls: Sequence[Call]) -> list[Prediction]:
         members = [i for i in range(index, len(calls)) if _stackable(call, calls[i])]
         done.update(zip(members, _together([calls[i] for i in members]), strict=True))
     return [done[index] for index in range(len(calls))]
+
+
+def _free(call: Call, control: Control) -> Control:
+    if call.control is not None:
+        raise ValueError(
+            "the strong branch is under a control already, and a network takes one at a time; "
+            "give the methods side by side to guided.guidance.together instead of nesting them"
+        )
+    return control
 
 
 def _together(calls: list[Call]) -> list[Prediction]:
@@ -126,8 +166,3 @@ def _stackable(a: Call, b: Call) -> bool:
     # Levels of tensors are never compared: branches share the object, or are evaluated apart.
     level = a.level is b.level or (isinstance(a.level.t, float) and a.level == b.level)
     return level and a.denoiser is b.denoiser and alike(a.cond, b.cond)
-
-
-def _only_watches(control: Control | Stacked) -> bool:
-    parts = control.parts if isinstance(control, Stacked) else (control,)
-    return not any(p and (p.attention or p.skip or p.embedding) for p in parts)

@@ -72,14 +72,22 @@ def per_row(scale: float | Tensor, x: Tensor) -> float | Tensor:
     return rows.reshape(-1, *[1] * (x.ndim - 1))
 
 
+def shared(scale: float | Tensor, share: Tensor) -> Tensor:
+    """Return 1 + (w - 1) share of every row (B,), for a scale w and its share (B,)."""
+    return 1 + (per_row(scale, share) - 1) * share
+
+
 def checked(scale: Scale, method: str) -> Scale:
     """Return a scale as a method keeps it.
 
     Raises:
-        ValueError: for one that is not finite.
+        ValueError: for one that is not finite, or of no request.
     """
     if callable(scale):
         return scale
+    if isinstance(scale, Tensor) and not scale.numel():
+        # All of nothing is 1, and it would pass for neutral.
+        raise ValueError(f"{method} needs a scale per request, got none: {scale}")
     finite = torch.as_tensor(scale).isfinite().all()
     if not finite:
         raise ValueError(f"{method} needs a finite scale, got {scale}; 1 is neutral")

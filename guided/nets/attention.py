@@ -131,13 +131,17 @@ def blurred(tokens: Tensor, sigma: float, grid: Sequence[int]) -> Tensor:
         )
     if sigma == math.inf:
         return tokens.mean(dim=-2, keepdim=True).expand_as(tokens)
-    out = tokens.unflatten(-2, tuple(grid))
-    for axis, size in enumerate(grid):
-        place = torch.arange(size, dtype=tokens.dtype, device=tokens.device)
-        weight = (-0.5 * ((place[:, None] - place) / sigma) ** 2).softmax(dim=-1)
-        dim = axis - len(grid) - 1
-        out = (weight @ out.movedim(dim, -2)).movedim(-2, dim)
+    out = smoothed(tokens.unflatten(-2, tuple(grid)), sigma, range(-1 - len(grid), -1))
     return out.flatten(-1 - len(grid), -2)
+
+
+def smoothed(x: Tensor, sigma: float, axes: Sequence[int]) -> Tensor:
+    """Blur x over some axes with a Gaussian of ``sigma`` places, cut off at the edges."""
+    for axis in axes:
+        place = torch.arange(x.shape[axis], dtype=x.dtype, device=x.device)
+        weight = (-0.5 * ((place[:, None] - place) / sigma) ** 2).softmax(dim=-1)
+        x = (x.movedim(axis, -1) @ weight.T).movedim(-1, axis)
+    return x
 
 
 def rotations(length: int, dim: int, base: float = 10000.0) -> Tensor:

@@ -7,7 +7,7 @@ the control three things: :meth:`Control.embedded` of its embedding of the noise
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import torch
@@ -42,6 +42,7 @@ class Maps:
 
     Args:
         layers: indices of the blocks.
+        after: how many rows of the call came before, in earlier chunks of it.
 
     Attributes:
         found: the maps after softmax, (B, H, T, T), of each layer in the last call.
@@ -51,6 +52,17 @@ class Maps:
     layers: frozenset[int]
     found: dict[int, Tensor] = field(default_factory=dict)
     grid: tuple[int, ...] = ()
+    after: int = 0
+
+    def receive(self, layer: int, maps: Tensor, grid: Sequence[int]) -> None:
+        """Keep the maps (B, H, T, T) of a layer, beside those of the rows that came before."""
+        before = self.found[layer][: self.after] if self.after else None
+        self.found[layer] = maps if before is None else torch.cat([before, maps])
+        self.grid = tuple(grid)
+
+    def rows(self, start: int) -> "Maps":
+        """Return what receives the maps of a chunk that begins with this row."""
+        return replace(self, after=start) if start else self
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,8 @@ class Control:
     Args:
         attention: what to do to the attention of some blocks.
         skip: blocks that count in part.
-        embedding: maps the embedding of the noise level (B, W) to another one.
+        embedding: maps the embedding of the noise level (B, W), or (B, T, W) where every token has
+            its own, to another one.
         maps: receives attention maps.
     """
 
@@ -96,8 +109,15 @@ class Control:
         return embedding if self.embedding is None else self.embedding(embedding)
 
     def rows(self, start: int, stop: int) -> "Control":
-        """Return the control of some rows: all rows have the same."""
-        return self
+        """Return the control of some rows: all have the same, but each has its own maps."""
+        return replace(self, maps=self.maps.rows(start)) if self.maps else self
+
+    def unwatched(self) -> "Control | None":
+        """Return the control without its maps; None = nothing else is left."""
+        if self.maps is None:
+            return self
+        acts = self.attention or self.skip or self.embedding
+        return replace(self, maps=None) if acts else None
 
 
 @dataclass(frozen=True)
@@ -112,7 +132,7 @@ class Here:
         maps, own = self.control.maps, self.control.attention
         if maps and self.layer in maps.layers:
             found = (q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-1)
-            maps.found[self.layer], maps.grid = found, tuple(grid)
+            maps.receive(self.layer, found, grid)
             if not (own and self.layer in own.layers):
                 return found @ v
         if own and self.layer in own.layers:
@@ -169,13 +189,21 @@ class Stacked:
             [part.embedded(e) if part else e for part, e in zip(self.parts, own, strict=True)]
         )
 
+    def unwatched(self) -> "Stacked | None":
+        """Return the control without maps; None = nothing else is left."""
+        parts = tuple(part and part.unwatched() for part in self.parts)
+        return replace(self, parts=parts) if any(parts) else None
+
     def rows(self, start: int, stop: int) -> "Stacked":
         """Return the control of the rows from start to stop."""
         ends = [0]
         for size in self.sizes:
             ends.append(ends[-1] + size)
-        shares = [max(0, min(stop, b) - max(start, a)) for a, b in pairwise(ends)]
-        held = [(p, n) for p, n in zip(self.parts, shares, strict=True) if n]
+        held: list[tuple[Control | None, int]] = []
+        for part, (first, end) in zip(self.parts, pairwise(ends), strict=True):
+            own = max(0, start - first), min(stop, end) - first
+            if own[0] < own[1]:
+                held.append((part and part.rows(*own), own[1] - own[0]))
         return Stacked(tuple(p for p, _ in held), tuple(n for _, n in held))
 
 

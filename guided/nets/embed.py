@@ -34,7 +34,16 @@ class FourierTime(nn.Module):
         self.frequencies = [2 * math.pi * SLOWEST * (FASTEST / SLOWEST) ** s for s in steps]
 
     def forward(self, time: Tensor) -> Tensor:
-        """Return the features (B, features) of time (B,)."""
+        """Return the features (B, features) of time (B,).
+
+        Raises:
+            ValueError: for times that are not one per sample.
+        """
+        if time.ndim != 1:
+            raise ValueError(
+                f"the network takes one time per sample, of shape (B,), got {tuple(time.shape)}; a "
+                f"time per token needs a network that says so, such as Transformer"
+            )
         dtype = torch.promote_types(time.dtype, torch.float32)
         angle = time[:, None] * torch.tensor(self.frequencies, dtype=dtype, device=time.device)
         return torch.cat([angle.cos(), angle.sin()], dim=-1).to(time.dtype)

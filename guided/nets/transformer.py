@@ -7,7 +7,8 @@ B samples, T tokens, C channels, W width, H heads, D = W / H. Block :math:`\ell`
     x &\leftarrow x + g_2\, \mathrm{SwiGLU}((1 + a_2)\, \mathrm{LN}(x) + b_2)
 
 with :math:`(a_1, b_1, g_1, a_2, b_2, g_2)` = the modulation of the noise level and label. All gates
-and the last projection start at zero: the network starts as the constant 0.
+and the last projection start at zero: the network starts as the constant 0. Every token may have a
+noise level of its own, and is then modulated by that one.
 """
 
 from collections.abc import Sequence
@@ -90,7 +91,7 @@ class Transformer(nn.Module):
 
         Args:
             x: shape (B, T, C).
-            time: shape (B,).
+            time: shape (B,), or (B, T) for a time of every token.
             cond: labels 0, ..., labels (the last is "no label"), shape (B,); None = no label.
             control: what to do to some blocks, or to the level's embedding; None = nothing.
             grid: how the tokens lie, for a control that blurs; None = in one row.
@@ -99,25 +100,27 @@ class Transformer(nn.Module):
             Shape (B, T, C).
 
         Raises:
-            ValueError: for x of another shape, labels given to a network without, or a control of
-                blocks that do not exist.
+            ValueError: for x or time of another shape, labels given to a network without, or a
+                control of blocks that do not exist.
         """
-        self._check(x, cond)
+        self._check(x, time, cond)
         if control:
             control.require_layers(self.layers, type(self).__name__)
         full = torch.promote_types(x.dtype, torch.float32)
         rotation = rotations(x.shape[1], self.head_dim).to(x.device, full.to_complex())
-        embedded = self.time(time.to(x.dtype))
+        embedded = self.time(time.to(x.dtype).flatten()).unflatten(0, time.shape)
         if control:
             embedded = control.embedded(embedded)
-        level = functional.silu(self.level(embedded) + self._labels(x, cond))
-        shared = self.modulation(level).unflatten(-1, (6, 1, -1))
+        # (B, 1, W): one level for all tokens, or (B, T, W).
+        levels = self.level(embedded).reshape(len(x), -1, embedded.shape[-1])
+        level = functional.silu(levels + self._labels(x, cond))
+        shared = self.modulation(level).unflatten(-1, (6, -1)).transpose(1, 2)
         h = self.enter(x) + self._places(x)
         for layer, block in enumerate(self.blocks):
             here = control.at(layer) if control else None
             after = block(h, shared, rotation, here, grid)
             h = here.kept(h, after) if here else after
-        scale, shift = self.last(level)[:, None].chunk(2, dim=-1)
+        scale, shift = self.last(level).chunk(2, dim=-1)
         return self.out(_modulated(h, scale, shift))
 
     @property
@@ -125,10 +128,15 @@ class Transformer(nn.Module):
         """Return how many blocks a control can act on."""
         return len(self.blocks)
 
-    def _check(self, x: Tensor, cond: Tensor | None) -> None:
+    def _check(self, x: Tensor, time: Tensor, cond: Tensor | None) -> None:
         if x.ndim != 3 or x.shape[-1] != self.channels:
             raise ValueError(
                 f"Transformer expects x of shape (B, T, {self.channels}), got {tuple(x.shape)}"
+            )
+        if time.shape not in (x.shape[:1], x.shape[:2]):
+            raise ValueError(
+                f"Transformer expects a time per sample (B,) or per token (B, T) for x "
+                f"{tuple(x.shape)}, got {tuple(time.shape)}"
             )
         if cond is not None and not self.labels:
             raise ValueError(
@@ -140,7 +148,7 @@ class Transformer(nn.Module):
             return 0.0
         if cond is None:
             cond = torch.full((len(x),), self.labels, device=x.device)
-        return self.label(cond)
+        return self.label(cond)[:, None]
 
     def _places(self, x: Tensor) -> Tensor | float:
         if self.phase is None:
@@ -190,7 +198,10 @@ class Block(nn.Module):
         control: LayerControl | None,
         grid: Sequence[int] | None,
     ) -> Tensor:
-        """Return x after the block; ``shared`` is the modulation (B, 6, 1, W) of all blocks."""
+        """Return x after the block.
+
+        ``shared`` is the modulation (B, 6, 1, W), or (B, 6, T, W), of all blocks.
+        """
         scale1, shift1, gate1, scale2, shift2, gate2 = (shared + self.table).unbind(1)
         qkv = self.qkv(_modulated(x, scale1, shift1))
         x = torch.addcmul(x, gate1, self._attention(qkv, rotation, control, grid))

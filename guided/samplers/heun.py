@@ -19,6 +19,7 @@ class Heun(Sampler):
 
     .. math:: \bar x_s = \bar x_t + \tfrac12 (r_s - r_t)(\varepsilon_t + \varepsilon_s).
 
+    A prediction whose x0 was moved alone (MPGD, CFG++) moves the Euler step, as it moves DDIM's.
     Where alpha_t is 0 (pure noise) the ratio is infinite and the step is DDIM's; so is the last
     one, as in the source. Two network calls a step, one in the last.
 
@@ -39,5 +40,5 @@ class Heun(Sampler):
             return State(euler)
         there = self.denoiser(euler, s, cond)
         half = 0.5 * s.alpha * (s.noise_to_signal - t.noise_to_signal)
-        slope = here.eps + there.eps
-        return State(torch.add(state.x * (s.alpha / t.alpha), slope, alpha=half))
+        # Added to the Euler step, which alone looks at x0.
+        return State(torch.add(euler, there.eps - here.eps, alpha=half))

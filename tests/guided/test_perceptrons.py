@@ -30,6 +30,11 @@ def test_time_features_need_an_even_number():
         FourierTime(5)
 
 
+def test_a_network_of_one_time_a_sample_refuses_a_time_per_token():
+    with pytest.raises(ValueError, match=r"one time per sample, of shape \(B,\), got \(2, 3\); a"):
+        MLP(3, 3)(torch.zeros(2, 3), torch.zeros(2, 3))
+
+
 def test_random_features_are_waves_beside_the_numbers():
     torch.manual_seed(0)
     features = RandomFourier(2, 3, 0.7).double()

@@ -1,13 +1,15 @@
 """Samplers against closed forms: order of convergence, moments, both variances."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from guided import DDIM, DDPM, VE, Cosine, DPMpp2M, Heun, Level, RectifiedFlow, Rng, VPLinear
-from guided.denoiser import Prediction
+from guided.denoiser import DenoiserWrapper, Prediction
 from guided.exact import gaussian
+from guided.sampler import State
 from guided.schedule import Schedule, from_dict, karras, log_snr, uniform
 from tests.guided.laws import extrapolated, law_of_samples
 from tests.guided.toy import Toy
@@ -145,3 +147,23 @@ def test_the_variance_of_the_stochastic_multistep_solver_is_of_second_order() ->
     assert 1.4 < found[DDIM][0] / found[DDIM][1] < 2.5
     assert found[DPMpp2M][1] < 0.05
     assert found[DPMpp2M][0] / found[DPMpp2M][1] > 3
+
+
+class Shifted(DenoiserWrapper):
+    """Moves the clean estimate by one and keeps eps, as methods do that optimise x0."""
+
+    def forward(self, x: torch.Tensor, level: Level, cond: Any = None) -> Prediction:
+        found = self.denoiser(x, level, cond)
+        return Prediction(found.x0 + 1, found.eps)
+
+
+def test_heun_follows_a_clean_estimate_that_was_moved_alone() -> None:
+    """Its first half is DDIM's step with the moved estimate, its second the bend of the flow."""
+    toy, (t, s) = Toy(VPLinear()), VPLinear().levels([0.7, 0.4])
+    x = torch.linspace(-2, 2, 5, dtype=torch.float64)[:, None]
+    found = Heun(Shifted(toy)).step(State(x), t, s, None, Rng(0)).x
+    here = toy(x, t)
+    euler = s.alpha * (here.x0 + 1) + s.sigma * here.eps
+    bend = toy(euler, s).eps - here.eps
+    expected = euler + 0.5 * s.alpha * (s.sigma / s.alpha - t.sigma / t.alpha) * bend
+    torch.testing.assert_close(found, expected)

@@ -205,6 +205,37 @@ def test_a_network_of_half_precision_keeps_close(net, dtype):
     assert 0 < (rough - exact).abs().mean() < 0.1 * exact.abs().mean()
 
 
+def test_a_time_per_token_modulates_that_token(net):
+    """Without exchange between tokens, each is what it would be in a sample of its own time."""
+    x, time, cond = inputs(2, 6)
+    times = torch.rand(2, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    alone = Control(AttentionControl(frozenset(range(3)), "identity"))
+    found = net(x, times, cond, alone)
+    for token in range(6):
+        own = net(x, times[:, token], cond, alone)[:, token]
+        torch.testing.assert_close(found[:, token], own, rtol=1e-12, atol=1e-12)
+    same = net(x, time[:, None].expand(2, 6), cond)
+    torch.testing.assert_close(same, net(x, time, cond), rtol=1e-12, atol=1e-12)
+
+
+def test_the_time_of_a_token_reaches_the_others_by_attention(net):
+    x, _, cond = inputs(1, 6)
+    times = torch.full((1, 6), 0.5, dtype=torch.float64)
+    later = times.clone()
+    later[0, 2] = 0.9
+    assert (net(x, later, cond) - net(x, times, cond)).abs().amin(2).min() > 1e-9
+
+
+def test_a_control_sees_the_embedding_of_every_token(net):
+    x, _, cond = inputs(2, 6)
+    seen = []
+    double = Control(embedding=lambda e: seen.append(e.shape) or 2 * e)
+    times = torch.full((2, 6), 0.5, dtype=torch.float64)
+    found = net(x, times, cond, double)
+    torch.testing.assert_close(found, net(x, times[:, 0], cond, double), rtol=1e-12, atol=1e-12)
+    assert seen == [(2, 6, 24), (2, 24)]
+
+
 def test_transformer_refuses_wrong_inputs():
     with pytest.raises(ValueError, match=r"multiple of 2 \* heads, got width=30 and heads=4"):
         Transformer(5, width=30, heads=4)
@@ -215,5 +246,7 @@ def test_transformer_refuses_wrong_inputs():
         net(torch.zeros(2, 8, 4), time)
     with pytest.raises(ValueError, match="no labels but was given cond"):
         net(torch.zeros(2, 8, 5), time, torch.zeros(2, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"\(B, T\) for x \(2, 8, 5\), got \(2, 7\)"):
+        net(torch.zeros(2, 8, 5), torch.zeros(2, 7))
     with pytest.raises(ValueError, match=r"layers \[7\], but the Transformer has blocks 0 to 1"):
         net(torch.zeros(2, 8, 5), time, control=Control(AttentionControl(frozenset({7}))))

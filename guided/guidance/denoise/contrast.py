@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from guided.denoiser import Denoiser, DenoiserWrapper, Prediction
-from guided.guidance.branches import Call, Following, Weak, evaluate
-from guided.guidance.scale import Scale, checked, neutral, per_row, weight
+from guided.guidance.branches import Call, Following, Weak, Weighed, evaluate
+from guided.guidance.scale import Scale, checked, neutral, per_row, shared, weight
 from guided.guidance.space import Space, coordinates, moved, require_space
 from guided.schedule import Level
 
@@ -28,7 +28,8 @@ class Term:
         weak: makes the weak branch from the strong one.
         scale: w; 1 is neutral, and the branch is then not evaluated.
         ops: R, applied in order; none is the identity.
-        space: where the ops look at the difference.
+        space: where the ops look at the difference. A branch at another x, as SAG's, is pushed from
+            in one of eps, v and flow, since its x0 does not belong to the x of the contrast.
         strong: makes the branch that this term starts from; None is that of the contrast.
 
     Raises:
@@ -65,6 +66,12 @@ class Term:
         """Return whether the term is a weighted sum of the contrast's branch and its own."""
         return not self.ops and self.strong is None
 
+    @property
+    def affine(self) -> bool:
+        """Return whether it is a weighted sum of two predictions at the same x."""
+        # A space of its own, with no op to look there, is that of a branch at another x.
+        return self.plain and self.space == "x0"
+
 
 class Pair(NamedTuple):
     """A term that is not neutral here, with both of its predictions and its weight."""
@@ -89,7 +96,7 @@ class Contrast(DenoiserWrapper):
         terms: the pushes.
         finish: what happens to the result, such as a rescaling; None = nothing.
         space: where ``finish`` works.
-        strong: changes the call of the strong branch, e.g. to watch its attention.
+        strong: changes the call of the strong branch alone, e.g. to watch its attention.
 
     Raises:
         ValueError: for a weak network of another schedule, or no term.
@@ -135,22 +142,20 @@ class Contrast(DenoiserWrapper):
     def predictions(self, call: Call) -> tuple[Prediction, list[Pair]]:
         """Evaluate the strong branch and the weak ones of all terms that are not neutral."""
         active = self.active(call.level)
-        if active and self.strong is not None:
-            call = self.strong(call)
-        makers: list[Weak] = [_itself]
+        calls: dict[Weak, Call] = {_itself: self.strong(call) if active and self.strong else call}
         for term, _ in active:
-            makers += [m for m in (term.strong, term.weak) if m and not isinstance(m, Following)]
-        makers = list(dict.fromkeys(makers))
-        found = dict(zip(makers, evaluate([m(call) for m in makers]), strict=True))
-        strong, pairs = found[_itself], []
+            for maker in (term.strong, term.weak):
+                if maker and not isinstance(maker, Following) and maker not in calls:
+                    calls[maker] = maker(call.unwatched())
+        found = dict(zip(calls, evaluate(list(calls.values())), strict=True))
+        pairs = []
         for term, w in active:
-            start = found[term.strong] if term.strong else strong
+            maker = term.strong or _itself
             if isinstance(term.weak, Following):
-                weak = evaluate([term.weak.make(call, start)])[0]
+                pairs.append(_followed(term, term.weak, w, calls[maker], found[maker]))
             else:
-                weak = found[term.weak]
-            pairs.append(Pair(term, w, start, weak))
-        return strong, pairs
+                pairs.append(Pair(term, w, found[maker], found[term.weak]))
+        return found[_itself], pairs
 
     def combine(
         self,
@@ -170,12 +175,7 @@ class Contrast(DenoiserWrapper):
         if not pairs:
             return strong
         guided = strong
-        if (
-            len(pairs) == 1
-            and deltas is None
-            and not pairs[0].term.ops
-            and not pairs[0].term.strong
-        ):
+        if len(pairs) == 1 and deltas is None and pairs[0].term.affine:
             guided = _lerp(pairs[0])
         else:
             for index, (term, w, start, weak) in enumerate(pairs):
@@ -208,6 +208,15 @@ def require_schedule(weak: Denoiser, strong: Denoiser) -> None:
             f"the weak network has the schedule {weak.schedule}, the strong one {strong.schedule}; "
             f"a contrast needs both at the same noise"
         )
+
+
+def _followed(
+    term: Term, following: Following, w: float | Tensor, call: Call, strong: Prediction
+) -> Pair:
+    made = following.make(call, strong)
+    if isinstance(made, Weighed):
+        return Pair(term, shared(w, made.share), strong, evaluate([made.call])[0])
+    return Pair(term, w, strong, evaluate([made])[0])
 
 
 def _itself(call: Call) -> Call:

@@ -1,0 +1,125 @@
+"""Scale against quality: every method at several scales, judged by who did not guide."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from domains.image.classifier import Classifier
+from domains.image.generation import Generator
+from guided.fidelity import coverage, frechet_distance, saturation
+from guided.guidance.registry import Named, Options
+from guided.wrappers import Counted
+
+SATURATED = 1.2  # beyond it data in [-1, 1] never are
+WIDE = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
+NARROW = (1.0, 1.5, 2.0, 2.5, 3.0)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One method, at several scales.
+
+    Args:
+        named: the method with its options, without a scale.
+        scales: w for each of its names; several numbers belong to several names.
+    """
+
+    named: Named
+    scales: tuple[tuple[float, ...], ...]
+
+
+def curve(name: str, scales: Sequence[float | tuple[float, ...]], **options: Any) -> Curve:
+    """Return a curve of a method by name."""
+    tuples = tuple(s if isinstance(s, tuple) else (s,) for s in scales)
+    return Curve(Named(name, Options(**options)), tuples)
+
+
+CURVES: dict[str, Curve] = {
+    "cfg": curve("cfg", WIDE),
+    "interval": curve("interval", WIDE),
+    "apg": curve("apg", WIDE),
+    "autoguidance": curve("autoguidance", NARROW),
+}
+"""Methods of the sweep by the name that the table and the plots show."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the pictures are compared with.
+
+    Args:
+        judge: a classifier that never guides; its features are the space of the distances.
+        data: held-out pictures (M, C, H, W).
+        labels: their classes.
+    """
+
+    judge: Classifier
+    data: Tensor
+    labels: Tensor
+
+    @torch.no_grad()
+    def figures(self, x0: Tensor, labels: Tensor) -> dict[str, float]:
+        """Return all figures of merit of pictures (N, C, H, W) that ought to be of these classes.
+
+        What is beyond [-1, 1] is cut off first, as in a file; saturation is counted before.
+        """
+        shown = x0.clamp(-1, 1)
+        features, real = self.judge.features(shown), self.judge.features(self.data)
+        cover = coverage(features, real)
+        right = self.judge(shown).argmax(1) == labels
+        return {
+            "distance": frechet_distance(features, real),
+            "accuracy": right.double().mean().item(),
+            **cover._asdict(),
+            "saturation": saturation(x0, SATURATED),
+        }
+
+
+def points(
+    generator: Generator,
+    judged: Judged,
+    curves: Mapping[str, Curve],
+    seeds: Sequence[int],
+) -> Iterator[dict[str, Any]]:
+    """Yield one row for every method, scale and seed: the figures, evaluations and seconds.
+
+    All methods draw pictures of the classes of the held-out data, from the same noise.
+    """
+    for label, one in curves.items():
+        for scales in one.scales:
+            for seed in seeds:
+                counted, began = Counted(generator.denoiser), time.perf_counter()
+                weak = None if generator.weak is None else Counted(generator.weak)
+                parts = generator.parts(counted, weak)
+                x0 = generator.sample(
+                    one.named.scaled(*scales), judged.labels, seed=seed, parts=parts
+                )
+                seconds = time.perf_counter() - began
+                rows = counted.rows + (weak.rows if weak else 0)
+                yield {
+                    "method": label,
+                    "scale": list(scales),
+                    "seed": seed,
+                    **judged.figures(x0, judged.labels),
+                    "evaluations": rows / len(x0),
+                    "seconds": round(seconds, 2),
+                }
+
+
+def means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return one row for every method and scale: means over seeds, and the distance's deviation."""
+    groups: dict[tuple[str, tuple[float, ...]], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["method"], tuple(row["scale"])), []).append(row)
+    found = []
+    for (method, scale), members in groups.items():
+        keys = [k for k in members[0] if k not in ("method", "scale", "seed")]
+        mean = {k: sum(m[k] for m in members) / len(members) for k in keys}
+        distances = torch.tensor([m["distance"] for m in members], dtype=torch.float64)
+        spread = distances.std().item() if len(members) > 1 else 0.0
+        found.append({"method": method, "scale": list(scale), **mean, "distance_std": spread})
+    return found
