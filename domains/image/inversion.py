@@ -24,11 +24,11 @@ class Settings:
 
     steps: int = 30
     """Steps from noise to data."""
-    members: int = 32
+    members: int = 128
     """Pictures that move together or alone for one that was measured."""
-    candidates: int = 8
+    candidates: int = 16
     """Candidates of SCG and best-of-n, which draw so many times fewer pictures."""
-    rollout: int = 4
+    rollout: int = 10
     """Largest number of network calls that EnKG takes to look at clean pictures."""
     pull: float = 1.0
     """Scale of DPS, in units of pixels."""

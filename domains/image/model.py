@@ -24,10 +24,10 @@ class ModelConfig:
     """The architecture; saved with the weights. What the data tell is no option."""
 
     net: Literal["transformer", "unet"] = "transformer"
-    """A transformer over patches, or a U-Net."""
+    """A transformer over patches, or a U-Net, which needs --loop.optimizer adamw."""
     patch: int = 2
     """Side of a patch, in pixels."""
-    width: int = 96
+    width: int = 48
     """Width of a token (transformer)."""
     depth: int = 4
     """Blocks of the transformer; residual blocks of a level of the U-Net."""

@@ -38,11 +38,36 @@ def curve(name: str, scales: Sequence[float | tuple[float, ...]], **options: Any
     return Curve(Named(name, Options(**options)), tuples)
 
 
+def both(scales: Sequence[float], other: float) -> list[tuple[float, ...]]:
+    """Return scales of two names, the second of them fixed; all neutral at 1."""
+    return [(w, other if w != 1 else 1.0) for w in scales]
+
+
 CURVES: dict[str, Curve] = {
     "cfg": curve("cfg", WIDE),
     "interval": curve("interval", WIDE),
     "apg": curve("apg", WIDE),
+    "momentum": curve("momentum", WIDE),
+    "rescaled-cfg": curve("rescaled-cfg", WIDE),
+    "cfg-zero-star": curve("cfg-zero-star", WIDE, zero=0.0),
+    "tcfg": curve("tcfg", WIDE),
+    "frequency": curve("frequency", WIDE),
+    "scfg": curve("scfg", WIDE),
+    "cfgpp": curve("cfgpp", (0.05, 0.1, 0.2, 0.4, 0.8)),
+    "adaptive": curve("adaptive", WIDE),
+    "pcg": curve("pcg", (1.0, 1.5, 2.0, 3.0)),
+    "icg": curve("icg", NARROW),
+    "tsg": curve("tsg", NARROW),
+    "pag": curve("pag", NARROW),
+    "seg": curve("seg", NARROW),
+    "sag": curve("sag", NARROW),
+    "stg": curve("stg", NARROW),
     "autoguidance": curve("autoguidance", NARROW),
+    "past": curve("past", (1.0, 1.2, 1.5, 2.0)),
+    "gfcg": curve("gfcg", NARROW),
+    "gfcg-autoguidance": curve("gfcg-autoguidance", NARROW),
+    "cfg+autoguidance": curve("cfg+autoguidance", both(NARROW, 1.5)),
+    "cfg+gfcg": curve("cfg+gfcg", both(NARROW, 1.5)),
 }
 """Methods of the sweep by the name that the table and the plots show."""
 

@@ -149,6 +149,22 @@ def test_failed_members_move_with_the_others_and_teach_nothing() -> None:
     assert misfit < 3
 
 
+@pytest.mark.parametrize("step", ["adaptive", "scaled"])
+def test_members_with_equal_outputs_teach_nothing(step: str) -> None:
+    """A black box with steps may map a whole ensemble to one output, whose mean is rounded."""
+    constant = torch.tensor([0.1, 0.7, 1.3, -0.3, 2.1]).double() / 3
+
+    def flat(x: torch.Tensor) -> torch.Tensor:
+        return constant.expand(len(x), -1)
+
+    assert bool((flat(torch.zeros(7, 1)) != flat(torch.zeros(7, 1)).mean(0)).any())
+    sampler, times = DDIM(PRIOR.denoiser(SIGMAS)), karras(SIGMAS, 5)
+    x = sampler.initial((7, D), times, Rng(0), torch.float64)
+    operator = Operator(flat, torch.zeros(1, 5).double(), 0.01)
+    moved = EnKG(sampler, operator, step=step).sample(x, times, rng=Rng(1))
+    assert torch.equal(moved, sampler.sample(x, times, rng=Rng(1)))
+
+
 def test_cost_and_neutral_form() -> None:
     counted = Counted(PRIOR.denoiser(SIGMAS))
     calls = []

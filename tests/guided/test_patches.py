@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from guided import Rng
-from guided.nets import PatchTransformer
+from guided.nets import AttentionControl, Control, Maps, PatchTransformer
 
 
 def woken(net: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
@@ -71,3 +71,20 @@ def test_it_refuses_bad_input() -> None:
         net(torch.zeros(2, 1, 8, 10), torch.zeros(2))
     with pytest.raises(ValueError, match="no labels"):
         net(torch.zeros(1, 1, 8, 8), torch.zeros(1), torch.zeros(1, dtype=torch.long))
+
+
+def test_a_control_reaches_the_blocks_with_the_grid_of_the_patches() -> None:
+    net = woken(PatchTransformer(1, (4, 6), 2, width=16, depth=2, heads=2))
+    x, time = Rng(2).normal((2, 1, 4, 6)), torch.tensor([0.2, 0.7])
+    maps = Maps(frozenset({1}))
+    assert torch.equal(net(x, time, control=Control()), net(x, time))
+    torch.testing.assert_close(net(x, time, control=Control(maps=maps)), net(x, time))
+    assert maps.grid == (2, 3) and maps.found[1].shape == (2, 2, 6, 6)
+    blur = Control(AttentionControl(frozenset({0}), "blur", 1.0))
+    expected = net.tokens(by_hand(x, 2), time, control=blur, grid=(2, 3))
+    torch.testing.assert_close(by_hand(net(x, time, control=blur), 2), expected)
+    in_a_row = net.tokens(by_hand(x, 2), time, control=blur)
+    assert not torch.allclose(expected, in_a_row)
+    assert net.layers == 2
+    with pytest.raises(ValueError, match="blocks 0 to 1"):
+        net(x, time, control=Control(AttentionControl(frozenset({2}))))

@@ -125,7 +125,9 @@ class EnKG(StepWrapper):
         # have failed, none moves.
         failed = residual.isnan().any(-1, keepdim=True)
         residual = residual.where(~failed, residual.nanmean(1, keepdim=True).nan_to_num())
-        centred = residual - residual.mean(1, keepdim=True)
+        # An output that all members share teaches nothing, and its mean may round to another one.
+        shared = (residual == residual[:, :1]).all(1, keepdim=True)
+        centred = (residual - residual.mean(1, keepdim=True)).where(~shared, 0.0)
         particles = x.unflatten(0, (problems, -1)).flatten(2)
         offsets = (particles - particles.mean(1, keepdim=True)).double()
         C = residual @ centred.mT / residual.shape[1]  # (P, J, J)
