@@ -102,6 +102,7 @@ METHODS: dict[str, Method] = {
     "CFG++ 0.3, 48 steps": plus_plus(0.3, 48),
     "CFG 4, DPM++ 2M": two_step(4.0),
     "AG 4, cosine 0.99": adaptive(4.0, 0.99),
+    "AG 4, cosine 0.9999": adaptive(4.0, 0.9999),
     "ICG 1.5": independent(1.5),
     "ICG 4": independent(4.0),
 }
@@ -114,7 +115,7 @@ PICTURED = (
     "CFG 4, interval",
     "APG 4, eta 0, r 0.05",
     "CFG++ 0.3, 48 steps",
-    "AG 4, cosine 0.99",
+    "AG 4, cosine 0.9999",
     "ICG 1.5",
     "ICG 4",
 )
