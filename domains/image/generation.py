@@ -123,6 +123,7 @@ class Generator:
             relabel=(lambda cond, classes: classes) if labelled else None,
             label=(lambda cond: cond) if labelled else None,
             axes=(2, 3),
+            centre=self.config.mean,
             regions=quadrants(self.config.shape),
             domain="this model of pictures",
         )

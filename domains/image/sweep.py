@@ -61,7 +61,7 @@ CURVES: dict[str, Curve] = {
     "pag": curve("pag", NARROW),
     "seg": curve("seg", NARROW),
     "sag": curve("sag", NARROW),
-    "stg": curve("stg", NARROW),
+    "stg": curve("stg", NARROW, layers=(1,), keep=0.5),
     "autoguidance": curve("autoguidance", NARROW),
     "past": curve("past", (1.0, 1.2, 1.5, 2.0)),
     "gfcg": curve("gfcg", NARROW),

@@ -12,8 +12,8 @@ from domains.image.classifier import JUDGE, Classifier, load_classifier
 from domains.image.data.source import load_images
 from domains.image.generation import Generator, Sampling
 from domains.image.grids import labels_in_turn
-from domains.image.invert import recover
 from domains.image.inversion import Settings
+from domains.image.invert import recover
 from domains.image.model import SMALL
 from domains.image.operators import corrupt, operator_named
 from domains.image.prior import EXACT, prior_named
