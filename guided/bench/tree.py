@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from guided.bench.tree_figure import draw
 from guided.bench.tree_law import Tree, trees
-from guided.bench.tree_methods import METHODS
+from guided.bench.tree_methods import METHODS, PICTURED
 from guided.bench.tree_model import SCHEDULE, Models
 from guided.bench.tree_scores import Judge, Scored, exact_draws, mean_and_half
 from guided.results import require_writable, versions, write_json
@@ -99,7 +99,7 @@ class TreeBench:
     json: Path | None = None
     """Write all figures to this file."""
     figure: Path | None = None
-    """Draw the samples of the first seed to this .png."""
+    """Draw samples of the first seed to this .png, of the methods that a picture has room for."""
     quick: bool = False
     """Two seeds, three methods, few samples: a smoke test, not a result."""
 
@@ -119,7 +119,8 @@ class TreeBench:
         shown: dict[str, Scored] = {}
         rows = list(self._rows(cases, n, shown))
         if self.figure is not None:
-            draw(cases[0].two, shown, self.figure)
+            chosen = {name: found for name, found in shown.items() if name in (EXACT, *PICTURED)}
+            draw(cases[0].two, chosen, self.figure)
         if self.json is not None:
             options = {k: v for k, v in asdict(self).items() if k not in ("json", "figure")}
             seconds = round(time.perf_counter() - began, 1)
