@@ -12,6 +12,7 @@ from domains.rl.contrast import Contrasts
 from domains.rl.imitate import Imitation
 from domains.rl.policy import SHIPPED, DiffusionPolicy
 from domains.rl.train import Run
+from guided.guidance.registry import Named
 from tests.commands import refused
 from tests.rl.contrasts import OBS, imitated, named, networks, policy, training, two_ways
 
@@ -89,6 +90,17 @@ def test_a_checkpoint_keeps_what_there_is_for_guidance(tmp_path):
     shipped = json.loads((SHIPPED / "config.json").read_text())
     assert plain["model"].keys() == shipped["model"].keys()
     assert plain["weights"] == ["behaviour", "energy", "normaliser"]
+
+
+@pytest.mark.parametrize("name", ["cfg", "autoguidance", "stg", "cfg+autoguidance"])
+def test_a_shipped_policy_has_all_that_a_contrast_needs(name):
+    folder = SHIPPED.parent / "umaze-contrast"
+    states = {"observation": np.zeros((50, 4)), "desired_goal": np.ones((50, 2))}
+    plain = DiffusionPolicy.load(folder).act(states, seed=0)
+    pushed = DiffusionPolicy.load(folder, named=Named(name)).act(states, seed=0)
+    assert plain.std() > 0.1 and np.abs(pushed - plain).mean() > 0.02
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    assert size < 500_000
 
 
 def test_evaluate_takes_guidance_by_name(tmp_path, capsys):
