@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from guided import DDIM, VPLinear
-from guided.denoiser import NetDenoiser
+from guided.denoiser import DenoiserWrapper, NetDenoiser, Prediction
 from guided.guidance.names import METHODS
 from guided.guidance.registry import LACKS, Named, Options, Parts, guided
 from guided.nets import Transformer
@@ -148,6 +148,7 @@ def test_bad_input(name, options, message):
         ("autoguidance", {"weak": None}, r"autoguidance needs a weak network.*; the toy has none"),
         ("gfcg", {"classify": None}, r"gfcg needs a classifier; the toy has none"),
         ("sag", {"axes": None}, r"sag needs axes along which samples are smooth"),
+        ("pag", {"attention": False}, r"pag needs attention in its layers; the toy has none"),
     ],
 )
 def test_what_a_domain_lacks_is_said(name, lacking, message):
@@ -163,6 +164,32 @@ def test_a_network_without_layers_is_said():
     plain = NetDenoiser(Plain(), VPLinear(), "v")
     with pytest.raises(ValueError, match=r"pag needs layers that can be perturbed"):
         guided("pag", Options(), parts(denoiser=plain))
+
+
+class Around(DenoiserWrapper):
+    """What a domain puts around a contrast: the clean estimate is cut."""
+
+    def forward(self, x, level, cond=None):
+        x0, eps = self.denoiser(x, level, cond)
+        return Prediction(x0.clamp(-0.5, 0.5), eps)
+
+
+def test_a_domain_may_put_a_method_around_the_contrast():
+    own = parts(sampler=lambda denoiser: DDIM(Around(denoiser)))
+    assert run("cfg", 3.0, own=own).abs().max() == 0.5
+    for name in ("apg", "momentum", "adaptive"):
+        with pytest.raises(ValueError, match=rf"{name} does not go with what the toy is sampled"):
+            guided(name, Options(), own)
+    with pytest.raises(ValueError, match=r"adaptive does not go with .* got 2 terms"):
+        guided("pag+adaptive", Options(), parts())
+
+
+def test_pcg_corrects_towards_the_law_of_the_domain():
+    x, rng = Rng(range(4)).normal(SHAPE, torch.float64), Rng(range(4))
+    sampler = guided("pcg", Options(), parts(sampler=lambda denoiser: DDIM(Around(denoiser))))
+    level = sampler.denoiser.schedule.level(TIMES[1])
+    assert sampler.corrector(x, level, LABELS).x0.abs().max() <= 0.5
+    assert sampler.sample(x, TIMES, LABELS, rng=rng).isfinite().all()
 
 
 def test_named_is_what_a_command_line_gives():
