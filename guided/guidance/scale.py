@@ -12,7 +12,7 @@ from torch import Tensor
 
 from guided.schedule import Level
 
-Scale = float | Tensor | Callable[[Level], float]
+Scale = float | Tensor | Callable[[Level], float | Tensor]
 
 
 def from_s(s: float) -> float:
@@ -20,8 +20,15 @@ def from_s(s: float) -> float:
     return 1.0 + s
 
 
-def interval(scale: float, low: float = 0.0, high: float = math.inf) -> Callable[[Level], float]:
+def interval(
+    scale: float | Tensor, low: float = 0.0, high: float = math.inf
+) -> Callable[[Level], float | Tensor]:
     r"""Return the scale w where :math:`low < \sigma / \alpha \le high`, and 1 elsewhere.
+
+    Args:
+        scale: w, a number or one per request (R,).
+        low: see there; 0 is neutral.
+        high: see there; infinity is neutral.
 
     Raises:
         ValueError: for bounds that are turned round.
@@ -47,7 +54,10 @@ def require_interval(low: float, high: float) -> None:
 
 def weight(scale: Scale, level: Level) -> float | Tensor:
     """Return w at a level: a number, or (R,)."""
-    return float(scale(level)) if callable(scale) else scale
+    if not callable(scale):
+        return scale
+    value = scale(level)
+    return value if isinstance(value, Tensor) and value.ndim else float(value)
 
 
 def neutral(scale: Scale) -> bool:

@@ -217,6 +217,15 @@ def test_an_empty_interval_is_the_conditional_model_and_the_whole_one_is_cfg() -
     assert torch.equal(whole, run(6.0)[0]) and rows == 2 * 6 * 6
 
 
+def test_an_interval_of_a_scale_per_request_is_a_loop_over_requests() -> None:
+    scales = torch.tensor([0.5, 3.0], dtype=F64)
+    ends = [
+        DDIM(CFG(Toy(VPLinear()), interval(w, 0.2, 2.0), null)).sample(X, TIMES, COND, rng=Rng(0))
+        for w in (scales, 0.5, 3.0)
+    ]
+    torch.testing.assert_close(ends[0], torch.cat([ends[1][:3], ends[2][3:]]))
+
+
 def test_an_interval_that_is_turned_round_is_refused() -> None:
     with pytest.raises(ValueError, match=r"turned round: low=2\.0 is above high=0\.5"):
         interval(3.0, 2.0, 0.5)
