@@ -6,7 +6,8 @@ import torch
 from guided.guidance.names import METHODS
 from guided.schedule import karras
 from guided.wrappers import Counted
-from tests.guided.contrasts import LABELS, PAIRS, ROWS, SCHEDULES, STEPS, TIMES, kit, run, start
+from tests.guided.contrast_kit import LABELS, SCHEDULES, STEPS, TIMES, kit, run, start
+from tests.guided.contrasts import PAIRS, ROWS
 
 pytestmark = pytest.mark.filterwarnings("ignore:APG projects")
 pairs = pytest.mark.parametrize(("name", "shape"), PAIRS, ids=["-".join(p) for p in PAIRS])

@@ -10,7 +10,6 @@ from torch import Tensor
 from guided.denoiser import Prediction
 from guided.guidance.branches import Call, evaluate
 from guided.guidance.denoise.contrast import Pair
-from guided.guidance.scale import per_row
 from guided.guidance.step.one_contrast import require_contrast, require_one_prediction
 from guided.rng import Rng
 from guided.sampler import Sampler, State, StepWrapper
@@ -95,16 +94,16 @@ class AdaptiveGuidance(StepWrapper):
         active = self.contrast.active(call.level)
         if not active or not len(rows):
             return evaluate([call])[0], done
-        everyone, weak = evaluate([call, self.weak(call.take(rows))])
-        strong, w = everyone.take(rows), per_row(active[0][1], call.x)
-        if isinstance(w, Tensor):
-            w = w.reshape(-1)[rows]
-        guided = self.contrast.combine(call.level, strong, [Pair(self.term, w, strong, weak)])
+        strong, found = evaluate([call, self.weak(call.take(rows))])
+        weak = Prediction(*(a.index_copy(0, rows, b) for a, b in zip(strong, found, strict=True)))
+        # Of all rows, as scales and ops may tell requests by their place in the batch.
+        pair = Pair(self.term, active[0][1], strong, weak)
+        guided = self.contrast.combine(call.level, strong, [pair])
+        off = done.reshape(-1, *[1] * (call.x.ndim - 1))
+        kept = Prediction(*(torch.where(off, a, b) for a, b in zip(strong, guided, strict=True)))
         if call.level.noise_to_signal <= self.high:
-            agreed = _cosine(strong.eps, weak.eps) > self.threshold
-            done = done.index_copy(0, rows, agreed)
-        x0, eps = (a.index_copy(0, rows, b) for a, b in zip(everyone, guided, strict=True))
-        return Prediction(x0, eps), done
+            done = done | (_cosine(strong.eps, weak.eps) > self.threshold)
+        return kept, done
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
