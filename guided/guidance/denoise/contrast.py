@@ -197,6 +197,21 @@ class Contrast(DenoiserWrapper):
         return weak if zero and not isinstance(weak, Following) else None
 
 
+def require_plain(contrast: Contrast, method: str) -> None:
+    """Refuse a contrast that is more than its terms, for methods that take it apart.
+
+    Raises:
+        TypeError: for one that predicts or combines in a way of its own.
+    """
+    own = ("forward", "controlled", "active", "predictions", "combine")
+    changed = [name for name in own if getattr(type(contrast), name) is not getattr(Contrast, name)]
+    if changed:
+        raise TypeError(
+            f"{type(contrast).__name__} has a way of its own to combine branches "
+            f"({', '.join(changed)}), which {method} would drop; nest it, or use another contrast"
+        )
+
+
 def require_schedule(weak: Denoiser, strong: Denoiser) -> None:
     """Refuse a weak network of another schedule, whose levels mean something else.
 
