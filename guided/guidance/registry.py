@@ -146,7 +146,7 @@ def guided(
 
     Raises:
         ValueError: for an unknown name, an option that none of the methods reads, another number
-            of scales than names, or a part that the domain lacks.
+            of scales than names, a part that the domain lacks, or names that do not go together.
     """
     if name == "none":
         _unused(options, {}, name)
@@ -158,6 +158,16 @@ def guided(
         _require_parts(one, registry[one], parts)
     pairs = [(registry[n], c) for n, c in zip(names, chosen, strict=True)]
     contrasts = [m.contrast(parts, c) for m, c in pairs if m.contrast]
+    try:
+        return _joined(contrasts, pairs, parts)
+    except TypeError as error:
+        # A command line says this in one sentence, as all that a user can mend.
+        raise ValueError(f"the guidance {name} does not go together: {error}") from error
+
+
+def _joined(
+    contrasts: Sequence[Contrast], pairs: Sequence[tuple["Method", "Chosen"]], parts: Parts
+) -> Sampler:
     denoiser = parts.denoiser
     if contrasts:
         denoiser = contrasts[0] if len(contrasts) == 1 else together(*contrasts)
@@ -199,7 +209,10 @@ def _chosen(
         if scale is not None:
             own["scale"] = scale
         limits = {k: v for k in ("low", "high") if (v := own.get(k)) is not None}
-        chosen.append({**own, "scale": interval(own["scale"], **limits)} if limits else own)
+        scales_of = {
+            k: interval(own[k], **limits) for k in ("scale", "slow") if limits and k in own
+        }
+        chosen.append({**own, **scales_of})
     return chosen
 
 
