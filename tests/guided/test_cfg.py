@@ -80,6 +80,16 @@ def test_a_scale_per_request_is_a_loop_over_requests() -> None:
         torch.testing.assert_close(found.eps[i], one.eps[0])
 
 
+def test_a_level_of_every_row_goes_with_its_row() -> None:
+    counted, x = Counted(Toy(VPLinear())), Rng(0).normal((6, 3), F64)
+    times = torch.linspace(0.2, 0.8, 6, dtype=F64)[:, None]
+    found = CFG(counted, 3.0, null)(x, VPLinear().level(times), COND)
+    assert (counted.calls, counted.rows) == (1, 12)
+    for i, t in enumerate(times[:, 0].tolist()):
+        one = CFG(Toy(VPLinear()), 3.0, null)(x[i : i + 1], VPLinear().level(t), COND[i : i + 1])
+        torch.testing.assert_close(found.x0[i], one.x0[0])
+
+
 @pytest.mark.parametrize("shape", [(), (4,), (6, 1), (12,)])
 def test_a_scale_that_does_not_fit_the_batch_is_refused(shape) -> None:
     guided = CFG(Toy(VPLinear()), torch.full(shape, 2.0), null)
