@@ -8,7 +8,7 @@ from torch import Tensor
 from guided.denoiser import Denoiser, DenoiserWrapper, Prediction
 from guided.guidance.branches import Call, evaluate
 from guided.guidance.branches import null as null_branch
-from guided.guidance.scale import Scale, checked, per_row, weight
+from guided.guidance.scale import Scale, checked, of_requests, per_row, weight
 from guided.schedule import Level
 
 
@@ -55,6 +55,11 @@ class CFGpp(DenoiserWrapper):
     def layers(self) -> int:
         """Return those of the denoiser inside."""
         return self.denoiser.layers
+
+    @property
+    def of_requests(self) -> bool:
+        """Return whether the scale is per request."""
+        return of_requests(self.scale)
 
     def forward(self, x: Tensor, level: Level, cond: Any = None) -> Prediction:
         """Return the guided x0 and the unconditional eps."""

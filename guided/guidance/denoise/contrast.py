@@ -9,7 +9,7 @@ from torch import Tensor
 
 from guided.denoiser import Denoiser, DenoiserWrapper, Prediction
 from guided.guidance.branches import Call, Following, Weak, Weighed, evaluate
-from guided.guidance.scale import Scale, checked, neutral, per_row, shared, weight
+from guided.guidance.scale import Scale, checked, neutral, of_requests, per_row, shared, weight
 from guided.guidance.space import Space, coordinates, moved, require_space
 from guided.schedule import Level
 
@@ -124,6 +124,11 @@ class Contrast(DenoiserWrapper):
     def layers(self) -> int:
         """Return those of the denoiser inside."""
         return self.denoiser.layers
+
+    @property
+    def of_requests(self) -> bool:
+        """Return whether a scale is per request."""
+        return any(of_requests(term.scale) for term in self.terms)
 
     def controlled(self, x: Tensor, level: Level, cond: Any, control: Any) -> Prediction:
         """Return the guided prediction, all branches of this network under a control."""

@@ -38,7 +38,8 @@ class AdaptiveGuidance(StepWrapper):
 
     A step costs one network call (two where the weak branch is another network): the strong rows
     of all samples, and the weak rows of those that are still guided. Which these are, the host has
-    to know, so every step waits for the device.
+    to know, so every step waits for the device. A network that has numbers per request inside is
+    called for all rows, and in a call of its own.
 
     The cosine is close to 1 in thousands of dimensions, where the source's thresholds are from; in
     a few, look for another one. It is 1 as well where there is noise alone, as both branches then
@@ -94,7 +95,11 @@ class AdaptiveGuidance(StepWrapper):
         active = self.contrast.active(call.level)
         if not active or not len(rows):
             return evaluate([call])[0], done
-        strong, found = evaluate([call, self.weak(call.take(rows))])
+        asked = self.weak(call.take(rows))
+        if call.denoiser.by_place or asked.denoiser.by_place:
+            rows = torch.arange(len(done), device=done.device)
+            asked = self.weak(call)
+        strong, found = evaluate([call, asked])
         weak = Prediction(*(a.index_copy(0, rows, b) for a, b in zip(strong, found, strict=True)))
         # Of all rows, as scales and ops may tell requests by their place in the batch.
         pair = Pair(self.term, active[0][1], strong, weak)
