@@ -149,6 +149,13 @@ def test_a_scale_that_is_no_share_is_refused(scale) -> None:
         CFGpp(Toy(VPLinear()), scale, null)
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.5, math.nan])
+def test_a_function_that_gives_no_share_is_refused_in_the_call(share) -> None:
+    guided = CFGpp(Toy(VPLinear()), lambda level: share, null)
+    with pytest.raises(ValueError, match=r"CFGpp interpolates, with a scale in \[0, 1\], got"):
+        guided(X, VPLinear().level(0.5), COND)
+
+
 def test_other_mistakes_are_refused() -> None:
     with pytest.raises(ValueError, match="CFGpp needs a finite scale"):
         CFGpp(Toy(VPLinear()), math.nan, null)

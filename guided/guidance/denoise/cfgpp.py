@@ -37,7 +37,7 @@ class CFGpp(DenoiserWrapper):
         null: maps a condition to the null condition of the same batch size.
 
     Raises:
-        ValueError: for a scale outside [0, 1].
+        ValueError: for a scale outside [0, 1]; of a function in the call.
 
     Source: Chung et al. 2024, CFG++: Manifold-constrained classifier free guidance for diffusion
         models (arXiv 2406.08070), algorithm 2.
@@ -69,6 +69,8 @@ class CFGpp(DenoiserWrapper):
         """Return the guided prediction, both branches under a control."""
         strong = Call(self.denoiser, x, level, cond, control)
         weak, share = null_branch(self.null)(strong), weight(self.scale, level)
+        if not isinstance(share, Tensor):
+            _require_share(share)
         if not isinstance(share, Tensor) and share == 0:
             return evaluate([weak])[0]
         conditional, unconditional = evaluate([strong, weak])
@@ -78,7 +80,7 @@ class CFGpp(DenoiserWrapper):
 
 def _require_share(scale: float | Tensor) -> None:
     low, high = (scale, scale) if not isinstance(scale, Tensor) else (scale.min(), scale.max())
-    if low < 0 or high > 1:
+    if not (low >= 0 and high <= 1):
         raise ValueError(
             f"CFGpp interpolates, with a scale in [0, 1], got {scale}; a scale w of CFG is about "
             f"w (1 - r_s / r_t), where noise-to-signal falls from r_t to r_s in a step"
