@@ -54,12 +54,8 @@ class Denoiser(nn.Module):
 
     @cached_property
     def by_place(self) -> bool:
-        """Return whether rows are told apart by their place in the batch, as those of requests are.
-
-        Then a batch of several branches, one above the other, is not the same as each alone.
-        """
-        parts = (part for part in self.modules() if isinstance(part, Denoiser))
-        return any(part.of_requests for part in parts)
+        """Return whether rows are told apart by their place, so that branches are not stacked."""
+        return any(isinstance(part, Denoiser) and part.of_requests for part in self.modules())
 
     def controlled(self, x: Tensor, level: Level, cond: Any, control: Any) -> Prediction:
         """Predict with something done inside the network, as :mod:`guided.nets.control` says.

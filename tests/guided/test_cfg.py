@@ -80,6 +80,14 @@ def test_a_scale_per_request_is_a_loop_over_requests() -> None:
         torch.testing.assert_close(found.eps[i], one.eps[0])
 
 
+def test_scales_zero_and_one_are_one_branch_bit_for_bit() -> None:
+    x, level = Rng(0).normal((6, 3), F64), VPLinear().level(0.5)
+    for w, cond in ((0.0, null(COND)), (1.0, COND)):
+        counted = Counted(Toy(VPLinear()))
+        assert torch.equal(CFG(counted, w, null)(x, level, COND).x0, counted(x, level, cond).x0)
+        assert (counted.calls, counted.rows) == (2, 12)
+
+
 def test_a_level_of_every_row_goes_with_its_row() -> None:
     counted, x = Counted(Toy(VPLinear())), Rng(0).normal((6, 3), F64)
     times = torch.linspace(0.2, 0.8, 6, dtype=F64)[:, None]
