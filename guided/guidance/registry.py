@@ -209,10 +209,9 @@ def _chosen(
         if scale is not None:
             own["scale"] = scale
         limits = {k: v for k in ("low", "high") if (v := own.get(k)) is not None}
-        scales_of = {
-            k: interval(own[k], **limits) for k in ("scale", "slow") if limits and k in own
-        }
-        chosen.append({**own, **scales_of})
+        if limits:
+            own |= {key: interval(own[key], **limits) for key in ("scale", "slow") if key in own}
+        chosen.append(own)
     return chosen
 
 
