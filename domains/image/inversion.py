@@ -24,7 +24,7 @@ class Settings:
 
     steps: int = 30
     """Steps from noise to data."""
-    members: int = 128
+    members: int = 64
     """Pictures that move together or alone for one that was measured."""
     candidates: int = 16
     """Candidates of SCG and best-of-n, which draw so many times fewer pictures."""

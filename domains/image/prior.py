@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from domains.image.data.source import load_images
-from domains.image.model import load_model
+from domains.image.model import SHIPPED, load_model
 from guided.denoiser import Denoiser
 from guided.exact import Mixture
 from guided.schedule import VE
 
-EXACT = "exact"
+EXACT, DIGITS = "exact", "digits"
 KERNEL = (
     0.3  # where held-out digits are likeliest: log p is -16.2 here, -16.8 at 0.25, -18.7 at .35
 )
@@ -39,14 +39,18 @@ class Prior:
 
 
 def prior_named(name: str) -> Prior:
-    """Return the exact law of the training digits for ``exact``, or the model of a folder.
+    """Return a prior by its name.
+
+    Args:
+        name: ``digits``, the shipped model of digits; ``exact``, the exact law of the training
+            digits; or the folder of a model.
 
     Raises:
         CheckpointError: for a folder that is no model of pictures.
     """
     if name == EXACT:
         return exact_prior(load_images("digits").train.x)
-    denoiser, config = load_model(Path(name))
+    denoiser, config = load_model(SHIPPED if name == DIGITS else Path(name))
     return Prior(denoiser, config.shape)
 
 

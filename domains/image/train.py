@@ -16,6 +16,7 @@ from guided.rng import Rng, initial_weights, stream_seed
 from guided.snapshot import with_snapshot
 from guided.train import TrainConfig, TrainState, train
 
+
 @dataclass(frozen=True)
 class ImageTraining:
     """Everything a training run depends on but the pictures."""

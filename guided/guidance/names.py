@@ -39,7 +39,8 @@ def _cfg(p: Parts, o: Chosen) -> Contrast:
 
 
 def _apg(p: Parts, o: Chosen) -> Contrast:
-    return APG(p.denoiser, o["scale"], p.null, o["eta"], o["radius"])  # type: ignore[arg-type]
+    null: Any = p.null
+    return APG(p.denoiser, o["scale"], null, o["eta"], o["radius"], centre=p.centre)
 
 
 def _frequency(p: Parts, o: Chosen) -> Contrast:

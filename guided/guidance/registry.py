@@ -81,6 +81,7 @@ class Parts:
         relabel: puts classes (B,) into a condition: (cond, classes) -> cond.
         label: reads the classes (B,) out of a condition.
         axes: those of x (B, ...) along which it is smooth, e.g. time, or rows and columns.
+        centre: the mean of the data, about which apg projects.
         regions: masks (R, ...) over one sample, which add up to 1.
         domain: what a message calls the model.
     """
@@ -95,6 +96,7 @@ class Parts:
     label: Callable[[Any], Tensor] | None = None
     axes: tuple[int, ...] | None = None
     regions: Tensor | None = None
+    centre: float | Tensor = 0.0
     domain: str = "this model"
 
 

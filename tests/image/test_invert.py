@@ -267,7 +267,7 @@ def test_the_table_scores_what_applies_and_says_what_does_not(tmp_path: Path, ca
     main(["train-classifier", "--quick", "--out", str(tmp_path / "run")])
     path, figure = tmp_path / "table.json", tmp_path / "table.png"
     judge = ["--judge", str(tmp_path / "run" / "model")]
-    chosen = ["--operators", "jpeg", "box", "--methods", "EnKG", "DPS", "exact"]
+    chosen = ["--prior", "exact", "--operators", "jpeg", "box", "--methods", "EnKG", "DPS", "exact"]
     main(["invert-table", "--quick", *chosen, *judge, "--json", str(path), "--figure", str(figure)])
     rows = {(r["operator"], r["method"]): r for r in json.loads(path.read_text())["rows"]}
     assert len(rows) == 6
@@ -289,7 +289,8 @@ def test_the_table_scores_what_applies_and_says_what_does_not(tmp_path: Path, ca
         (["--method", "magic"], "unknown method 'magic'; expected none, best-of-n"),
         (["--operator", "jpeg", "--method", "DPS"], "DPS needs a differentiable energy"),
         (["--operator", "jpeg", "--method", "TMPD"], "TMPD needs a linear operator, got JPEG"),
-        (["--operator", "phase-retrieval", "--method", "exact"], "got PhaseRetrieval"),
+        (["--operator", "phase-retrieval", "--method", "exact", "--prior", "exact"], "got Phase"),
+        (["--method", "exact"], "known for the exact prior alone"),
         (["--index", "797"], "0 to 796, got (797,)"),
         (["--index", "-1"], "0 to 796, got (-1,)"),
         (["--noise", "0"], "above 0, got 0"),

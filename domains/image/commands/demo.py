@@ -12,8 +12,8 @@ from domains.image.classifier import JUDGE, Classifier, load_classifier
 from domains.image.data.source import load_images
 from domains.image.generation import Generator, Sampling
 from domains.image.grids import labels_in_turn
-from domains.image.invert import recover
 from domains.image.inversion import Settings
+from domains.image.invert import recover
 from domains.image.model import SMALL
 from domains.image.operators import corrupt, operator_named
 from domains.image.prior import EXACT, prior_named
@@ -31,6 +31,7 @@ SHOWN = {
     "autoguidance": Named("autoguidance").scaled(1.5),
     "gfcg + autoguidance": Named("gfcg-autoguidance").scaled(1.5),
 }
+DRAWN = 6  # recovered pictures of each measurement
 ASKED = {"inpainting:share=0.5": "SCG", "gaussian-blur": "DPS", "jpeg:quality=5": "EnKG"}
 
 
@@ -85,8 +86,8 @@ class Demo:
     def _inverse(self, path: Path) -> dict[str, dict[str, float]]:
         """Recover three held-out digits of each operator; return mean figures."""
         prior, truth = prior_named(EXACT), load_images("digits").test.x[:3]
-        quick = {"steps": 4, "members": 4, "candidates": 2} if self.quick else {"members": 16}
-        settings, rows, names, found = Settings(**quick), [], [], {}
+        settings = Settings(4, 4, 2) if self.quick else Settings(members=96)
+        rows, names, found = [], [], {}
         for operator, method in ASKED.items():
             degradation = operator_named(operator, prior.shape)
             measured = corrupt(degradation, truth, 0.1, self.seed)
@@ -95,9 +96,10 @@ class Demo:
             found[f"{method} of {operator}"] = {k: sum(v) / len(v) for k, v in each.items()}
             seen = degradation.picture(measured.y)
             for one in range(len(truth)):
-                rows.append([truth[one], seen[one], *members.members[one, :6].clamp(-1, 1)])
+                drawn = list(members.members[one, :DRAWN].clamp(-1, 1))
+                rows.append([truth[one], seen[one], *drawn, *[None] * (DRAWN - len(drawn))])
                 names.append(f"{operator.split(':')[0]}, {method}")
-        columns = ["truth", "measured", *(f"draw {k + 1}" for k in range(len(rows[0]) - 2))]
+        columns = ["truth", "measured", *(f"draw {k + 1}" for k in range(DRAWN))]
         draw_grid(rows, columns, names, path, "Digits recovered from what was measured")
         return found
 

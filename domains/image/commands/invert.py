@@ -13,7 +13,7 @@ from domains.image.inversion import Settings
 from domains.image.invert import Recovery, recover, require_method
 from domains.image.operators import Measurement, corrupt, operator_named
 from domains.image.pictures import read_pictures
-from domains.image.prior import EXACT, prior_named
+from domains.image.prior import DIGITS, prior_named
 from domains.image.recovery_grid import draw_grid
 from domains.image.recovery_scores import scores
 from guided.results import require_writable, versions, write_json
@@ -44,8 +44,8 @@ class Invert:
     """Recovered pictures to draw."""
     seed: int = 0
     """Seed of the measurement and of all draws."""
-    prior: str = EXACT
-    """``exact``, the law with a Gaussian about every training digit, or the folder of a model."""
+    prior: str = DIGITS
+    """``digits``, the shipped model; ``exact``, a Gaussian about every training digit; a folder."""
     settings: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
     """How to recover."""
     out: Path = Path("runs/invert")

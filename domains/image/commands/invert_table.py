@@ -10,14 +10,14 @@ import torch
 import tyro
 from torch import Tensor
 
-from domains.image.classifier import load_classifier
+from domains.image.classifier import JUDGE, load_classifier
 from domains.image.commands.invert import QUICK
 from domains.image.data.source import load_images
 from domains.image.inverse_methods import NotApplicable
 from domains.image.inversion import Settings
 from domains.image.invert import Recovery, recover, require_method
 from domains.image.operators import OPERATORS, Measurement, corrupt, operator_named
-from domains.image.prior import EXACT, Prior, prior_named
+from domains.image.prior import DIGITS, Prior, prior_named
 from domains.image.recovery_grid import draw_grid
 from domains.image.recovery_scores import scores
 from guided.results import require_writable, versions, write_json
@@ -34,16 +34,17 @@ class InvertTable:
     """Operators, each a name or name:option=number,option=number."""
     methods: tuple[str, ...] = SHOWN
     """Methods by name; TMPD and best-of-n may be added."""
-    count: int = 12
+    count: int = 16
     """The first so many held-out digits."""
     noise: float = 0.1
     """Standard deviation of the measurements, in units of pixels in [-1, 1]."""
     seed: int = 0
     """Seed of the measurements and of all draws."""
-    prior: str = EXACT
-    """``exact``, the law with a Gaussian about every training digit, or the folder of a model."""
+    prior: str = DIGITS
+    """``digits``, the shipped model; ``exact``, a Gaussian about every training digit; a folder."""
     judge: Path | None = None
-    """Folder of a classifier that tells whether a recovered digit is what it was."""
+    """Folder of a classifier that tells whether recovered digits are what they were; None is the
+    shipped one."""
     settings: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
     """How to recover."""
     json: Path | None = None
@@ -66,7 +67,7 @@ class InvertTable:
         if self.threads:
             torch.set_num_threads(self.threads)
         prior = prior_named(self.prior)
-        judge = None if self.judge is None else load_classifier(self.judge)
+        judge = load_classifier(self.judge or JUDGE)
         rows: list[dict[str, Any]] = []
         drawn: list[list[Tensor | None]] = []
         for name in self.operators:
@@ -88,7 +89,9 @@ class InvertTable:
         """Return the measurements of the digits, and their labels."""
         held_out = load_images("digits").test
         if held_out.x.shape[1:] != prior.shape or held_out.labels is None:
-            raise ValueError(f"{self.prior} is no model of the digits; give one, or 'exact'")
+            raise ValueError(
+                f"{self.prior} is no model of the digits; give 'digits', 'exact' or a folder"
+            )
         count = 2 if self.quick else self.count
         if count > len(held_out):
             raise ValueError(f"{len(held_out)} digits are held out, got a count of {count}")
@@ -127,7 +130,7 @@ def _row(
     found: Recovery | NotApplicable,
     measured: Measurement,
     labels: Tensor,
-    judge: Callable[[Tensor], Tensor] | None,
+    judge: Callable[[Tensor], Tensor],
 ) -> dict[str, Any]:
     """Return the mean figures of a method, those of every digit, and the cost of one."""
     names = {"operator": operator, "method": method}
