@@ -168,14 +168,21 @@ def guided(
         _require_parts(one, registry[one], parts)
     pairs = [(registry[n], c) for n, c in zip(names, chosen, strict=True)]
     contrasts = [m.contrast(parts, c) for m, c in pairs if m.contrast]
-    denoiser = parts.denoiser
-    if contrasts:
-        denoiser = contrasts[0] if len(contrasts) == 1 else together(*contrasts)
-    sampler = parts.sampler(denoiser)
+    sampler = parts.sampler(_joined(name, contrasts, parts.denoiser))
     for one, (method, own) in zip(names, pairs, strict=True):
         if method.step:
             sampler = _stepped(one, method.step, sampler, parts, own)
     return sampler
+
+
+def _joined(name: str, contrasts: Sequence[Contrast], plain: Denoiser) -> Denoiser:
+    """Return contrasts side by side, in one sentence where they do not go together."""
+    if len(contrasts) < 2:
+        return contrasts[0] if contrasts else plain
+    try:
+        return together(*contrasts)
+    except TypeError as error:
+        raise ValueError(f"the guidance {name} does not go together: {error}") from error
 
 
 def known() -> Mapping[str, Method]:
@@ -225,7 +232,9 @@ def _chosen(
         if scale is not None:
             own["scale"] = scale
         limits = {k: v for k in ("low", "high") if (v := own.get(k)) is not None}
-        chosen.append({**own, "scale": interval(own["scale"], **limits)} if limits else own)
+        if limits:
+            own |= {key: interval(own[key], **limits) for key in ("scale", "slow") if key in own}
+        chosen.append(own)
     return chosen
 
 

@@ -112,6 +112,34 @@ def test_limits_leave_the_rest_of_the_run_alone():
     assert torch.equal(run("interval", 3.0), run("cfg", 3.0, low=0.2, high=2.0))
 
 
+def test_limits_hold_for_every_band():
+    nowhere = run("frequency", 3.0, slow=2.0, low=2.0, high=2.0)
+    assert torch.equal(nowhere, PLAIN)
+    whole = run("frequency", 3.0, slow=2.0, low=0.0, high=math.inf)
+    assert torch.equal(whole, run("frequency", 3.0, slow=2.0))
+
+
+def test_methods_that_change_the_push_stand_beside_others():
+    assert torch.equal(run("tcfg+pag", 2.0, 1.0), run("tcfg", 2.0))
+    assert torch.equal(run("apg+pag", 2.0, 1.0), run("apg", 2.0))
+    assert torch.equal(run("frequency+pag", 2.0, 1.0), run("frequency", 2.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("apg+momentum", r"momentum does not go with what .* \(Momentum wraps a plain sampler"),
+        ("cfg+adaptive", r"AdaptiveGuidance needs a contrast with one weak branch, got 2 terms"),
+        ("cfg+cfgpp", r"together takes contrasts, got CFGpp"),
+        ("cfg+cfg-zero-star", r"\(predictions\), which together would drop"),
+        ("momentum+past", r"PastGuidance changes the one prediction of a step"),
+    ],
+)
+def test_names_that_do_not_go_together_are_refused_in_words(name, message):
+    with pytest.raises(ValueError, match=message):
+        guided(name, Options(), parts())
+
+
 def test_options_reach_the_method():
     assert not torch.equal(run("apg", 3.0, radius=0.01), run("apg", 3.0))
     assert torch.equal(run("apg", 3.0, eta=1.0, radius=math.inf, beta=0.0), run("cfg", 3.0))
