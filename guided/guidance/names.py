@@ -127,9 +127,9 @@ METHODS: Mapping[str, Method] = {
     ),
     "adaptive": Method(
         "classifier-free guidance until both branches agree",
-        {**SCALE, "threshold": 0.99},
+        {**SCALE, "threshold": 0.99, "settle": 1.0},
         _cfg,
-        lambda s, p, o: AdaptiveGuidance(s, o["threshold"]),
+        lambda s, p, o: AdaptiveGuidance(s, o["threshold"], o["settle"]),
         ("null",),
     ),
     "pcg": Method(

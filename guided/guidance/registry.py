@@ -61,6 +61,8 @@ class Options:
     """Confidence from which the classifier's class is left alone (gfcg)."""
     threshold: float | None = None
     """Cosine above which a sample is no longer guided (adaptive)."""
+    settle: float | None = None
+    """Ratio sigma / alpha up to which agreement counts: above, both see noise alone (adaptive)."""
     decay: float | None = None
     """Weight of the past in the running mean of predictions (past)."""
     corrections: int | None = None
