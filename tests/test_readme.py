@@ -27,7 +27,7 @@ def test_guiding_a_model_in_ten_lines() -> None:
 
 
 def test_a_contrast_moves_on_and_narrows() -> None:
-    """Scale 1 is the class, at (1, 0) with variance 0.5; scale 3 is as the comment beside it says."""
+    """Scale 1 is the class, at (1, 0) with variance 0.5; scale 3 is as the comment says."""
     printed = run(next(block for block in BLOCKS if "CFG(denoiser, w, null)" in block))
     plain, guided = (
         [float(number) for number in re.findall(r"-?\d+\.\d+", line)]
