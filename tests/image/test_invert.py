@@ -281,6 +281,21 @@ def test_the_table_scores_what_applies_and_says_what_does_not(tmp_path: Path, ca
     assert f"{scored['psnr']:.3f}" in printed and "gradient-free" in printed
 
 
+@pytest.mark.parametrize("name", ["image-inverse", "image-inverse-exact"])
+def test_the_tables_of_the_readme_are_those_of_the_command(name: str) -> None:
+    root = Path(__file__).resolve().parents[2]
+    printed = (root / "domains" / "image" / "README.md").read_text()
+    rows = json.loads((root / "docs" / f"{name}.json").read_text())["rows"]
+    assert {row["operator"] for row in rows} == set(OPERATORS)
+    for row in rows:
+        if "not_applicable" in row:
+            expected = f"{row['method']:10}{row['not_applicable']}"
+        else:
+            figures = [row[key] for key in ("psnr", "psnr_one", "rel_l2", "misfit", "spread")]
+            expected = f"{row['method']:10}" + "".join(f"{value:10.3f}" for value in figures)
+        assert expected in printed, (row["operator"], row["method"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
