@@ -7,7 +7,7 @@ x0 = generator.sample(Named("autoguidance", Options(scale=(2.0,))), torch.arange
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from guided.rng import Rng
 from guided.sampler import Sampler, State
 from guided.samplers import DDIM, DPMpp2M, Heun
 from guided.schedule import Schedule, karras
-from guided.wrappers import Chunked
+from guided.wrappers import Chunked, Counted
 
 OnStep = Callable[[State], None]
 
@@ -108,21 +108,27 @@ class Generator:
             denoiser, config, weaker, _classifier(classifier, config), sampling or Sampling()
         )
 
-    def parts(self, denoiser: Denoiser | None = None, weak: Denoiser | None = None) -> Parts:
-        """Return what there is for guidance; counted networks may stand for the generator's own."""
+    def counted(self) -> tuple[Parts, Callable[[], int]]:
+        """Return :meth:`parts`, and what tells how many rows their networks have evaluated."""
+        nets = [Counted(net) for net in (self.denoiser, self.weak) if net is not None]
+        whole = replace(self, denoiser=nets[0], weak=nets[1] if len(nets) > 1 else None)
+        return whole.parts(), lambda: sum(net.rows for net in nets)
+
+    def parts(self) -> Parts:
+        """Return what there is for guidance."""
         names = self.config.names
         labelled = bool(names)
-        weaker = weak or self.weak
         return Parts(
-            denoiser=Chunked(denoiser or self.denoiser, self.rows),
+            denoiser=Chunked(self.denoiser, self.rows),
             sampler=self.sampling.make,
             null=(lambda cond: null_label(cond, names)) if labelled else None,
-            weak=None if weaker is None else Chunked(weaker, self.rows),
+            weak=None if self.weak is None else Chunked(self.weak, self.rows),
             random=(lambda cond, rng: _any_label(cond, rng, len(names))) if labelled else None,
             classify=self.classifier,
             relabel=(lambda cond, classes: classes) if labelled else None,
             label=(lambda cond: cond) if labelled else None,
             axes=(2, 3),
+            centre=self.config.mean,
             regions=quadrants(self.config.shape),
             domain="this model of pictures",
         )

@@ -17,6 +17,8 @@ from guided.schedule import VE
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = WEIGHTS / "digits"
+SMALL = WEIGHTS / "digits-small"
+"""Too small a model for its data, as most models are: it shows what guidance does."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class ModelConfig:
     """Names of the classes; none = a model without labels."""
     sigma_data: Suppress[float] = 0.75
     """Standard deviation of the pixels."""
+    mean: Suppress[float] = 0.0
+    """Mean of the pixels."""
 
 
 def fitted(config: ModelConfig, images: Images) -> ModelConfig:
@@ -57,9 +61,8 @@ def fitted(config: ModelConfig, images: Images) -> ModelConfig:
         raise ValueError(f"{len(images)} pictures of one grey leave nothing to learn; give others")
     channels, height, width = images.x.shape[1:]
     sigma_data = round(images.x.std(correction=0).item(), 4)
-    return replace(
-        config, shape=(channels, height, width), names=images.names, sigma_data=sigma_data
-    )
+    mean, shape = round(images.x.mean().item(), 4), (channels, height, width)
+    return replace(config, shape=shape, names=images.names, sigma_data=sigma_data, mean=mean)
 
 
 def build(config: ModelConfig) -> NetDenoiser:

@@ -12,7 +12,6 @@ from domains.image.classifier import Classifier
 from domains.image.generation import Generator
 from guided.fidelity import coverage, frechet_distance, saturation
 from guided.guidance.registry import Named, Options
-from guided.wrappers import Counted
 
 SATURATED = 1.2  # beyond it data in [-1, 1] never are
 WIDE = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
@@ -38,11 +37,36 @@ def curve(name: str, scales: Sequence[float | tuple[float, ...]], **options: Any
     return Curve(Named(name, Options(**options)), tuples)
 
 
+def both(scales: Sequence[float], other: float) -> list[tuple[float, ...]]:
+    """Return scales of two names, the second of them fixed; all neutral at 1."""
+    return [(w, other if w != 1 else 1.0) for w in scales]
+
+
 CURVES: dict[str, Curve] = {
     "cfg": curve("cfg", WIDE),
     "interval": curve("interval", WIDE),
     "apg": curve("apg", WIDE),
+    "momentum": curve("momentum", WIDE),
+    "rescaled-cfg": curve("rescaled-cfg", WIDE),
+    "cfg-zero-star": curve("cfg-zero-star", WIDE, zero=0.0),
+    "tcfg": curve("tcfg", WIDE),
+    "frequency": curve("frequency", WIDE),
+    "scfg": curve("scfg", WIDE),
+    "cfgpp": curve("cfgpp", (0.05, 0.1, 0.2, 0.4, 0.8)),
+    "adaptive": curve("adaptive", WIDE),
+    "pcg": curve("pcg", (1.0, 1.5, 2.0, 3.0)),
+    "icg": curve("icg", NARROW),
+    "tsg": curve("tsg", NARROW),
+    "pag": curve("pag", NARROW),
+    "seg": curve("seg", NARROW),
+    "sag": curve("sag", NARROW),
+    "stg": curve("stg", NARROW, layers=(1,), keep=0.5),
     "autoguidance": curve("autoguidance", NARROW),
+    "past": curve("past", (1.0, 1.2, 1.5, 2.0)),
+    "gfcg": curve("gfcg", NARROW),
+    "gfcg-autoguidance": curve("gfcg-autoguidance", NARROW),
+    "cfg+autoguidance": curve("cfg+autoguidance", both(NARROW, 1.5)),
+    "cfg+gfcg": curve("cfg+gfcg", both(NARROW, 1.5)),
 }
 """Methods of the sweep by the name that the table and the plots show."""
 
@@ -92,20 +116,16 @@ def points(
     for label, one in curves.items():
         for scales in one.scales:
             for seed in seeds:
-                counted, began = Counted(generator.denoiser), time.perf_counter()
-                weak = None if generator.weak is None else Counted(generator.weak)
-                parts = generator.parts(counted, weak)
-                x0 = generator.sample(
-                    one.named.scaled(*scales), judged.labels, seed=seed, parts=parts
-                )
+                (parts, rows), began = generator.counted(), time.perf_counter()
+                named = one.named.scaled(*scales)
+                x0 = generator.sample(named, judged.labels, seed=seed, parts=parts)
                 seconds = time.perf_counter() - began
-                rows = counted.rows + (weak.rows if weak else 0)
                 yield {
                     "method": label,
                     "scale": list(scales),
                     "seed": seed,
                     **judged.figures(x0, judged.labels),
-                    "evaluations": rows / len(x0),
+                    "evaluations": rows() / len(x0),
                     "seconds": round(seconds, 2),
                 }
 

@@ -13,10 +13,8 @@ from domains.image.model import ModelConfig, build, fitted, save_model
 from guided.checkpoint import Weights
 from guided.resume import claim
 from guided.rng import Rng, initial_weights, stream_seed
+from guided.snapshot import with_snapshot
 from guided.train import TrainConfig, TrainState, train
-
-WEAK_SHARE = 16
-"""The weak snapshot is taken after a sixteenth of the steps (Karras et al. 2024, autoguidance)."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,7 @@ class ImageTraining:
 
 def settled(config: ImageTraining, images: Images) -> ImageTraining:
     """Return the configuration with all that it leaves to the pictures and to other numbers."""
-    loop = config.loop
-    if loop.snapshot_at is None:
-        loop = replace(loop, snapshot_at=max(1, loop.steps // WEAK_SHARE))
+    loop = with_snapshot(config.loop)
     return replace(config, loop=loop, model=fitted(config.model, images.train))
 
 

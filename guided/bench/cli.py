@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import tyro
 
+from guided.bench.branches import Branches
 from guided.bench.cep import Contrast
 from guided.bench.ensemble import Ensemble
 from guided.bench.pool import Busy
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "ensemble": Ensemble,
     "cep": Contrast,
     "tree": TreeBench,
+    "branches": Branches,
 }
 
 

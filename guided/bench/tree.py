@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from guided.bench.tree_figure import draw
 from guided.bench.tree_law import Tree, trees
-from guided.bench.tree_methods import METHODS
+from guided.bench.tree_methods import METHODS, PICTURED
 from guided.bench.tree_model import SCHEDULE, Models
 from guided.bench.tree_scores import Judge, Scored, exact_draws, mean_and_half
 from guided.results import require_writable, versions, write_json
@@ -99,7 +99,7 @@ class TreeBench:
     json: Path | None = None
     """Write all figures to this file."""
     figure: Path | None = None
-    """Draw the samples of the first seed to this .png."""
+    """Draw samples of the first seed to this .png, of the methods that a picture has room for."""
     quick: bool = False
     """Two seeds, three methods, few samples: a smoke test, not a result."""
 
@@ -115,11 +115,12 @@ class TreeBench:
         began = time.perf_counter()
         seeds, n = (2, 64) if self.quick else (self.seeds, self.samples)
         cases = [Case.of(seed, self.blur) for seed in range(self.seed, self.seed + seeds)]
-        print(f"{'':22}" + "".join(f"{title:>17}" for title, _ in COLUMNS.values()))
+        print(f"{'':22}" + "".join(f"{title:>20}" for title, _ in COLUMNS.values()))
         shown: dict[str, Scored] = {}
         rows = list(self._rows(cases, n, shown))
         if self.figure is not None:
-            draw(cases[0].two, shown, self.figure)
+            chosen = {name: found for name, found in shown.items() if name in (EXACT, *PICTURED)}
+            draw(cases[0].two, chosen, self.figure)
         if self.json is not None:
             options = {k: v for k, v in asdict(self).items() if k not in ("json", "figure")}
             seconds = round(time.perf_counter() - began, 1)
@@ -161,5 +162,5 @@ def line(row: dict[str, Any]) -> str:
     for column, (_, digits) in COLUMNS.items():
         mean, half = row[column]["mean"], row[column]["half"]
         spread = "" if half is None else f" +-{half:.{digits}f}"
-        cells += f"{f'{mean:.{digits}f}{spread}':>17}"
+        cells += f"{f'{mean:.{digits}f}{spread}':>20}"
     return f"{row['method']:22}{cells}"

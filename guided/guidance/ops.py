@@ -31,23 +31,29 @@ def cap(radius: float, dims: Sequence[int] | None = None) -> DeltaOp:
         return lambda delta, strong, weak: delta
 
     def op(delta: Tensor, strong: Tensor, weak: Tensor) -> Tensor:
-        rms = delta.double().square().mean(axes(delta, dims), keepdim=True).sqrt()
-        return delta * (radius / rms).clamp(max=1).to(delta)
+        square = delta.double().square().mean(axes(delta, dims), keepdim=True)
+        long = square > radius * radius
+        # A root is taken of long ones alone: at 0, where branches agree, it has no slope.
+        factor = (radius / square.where(long, 1.0).sqrt()).where(long, 1.0)
+        return delta * factor.to(delta)
 
     return op
 
 
-def project(eta: float = 0.0, dims: Sequence[int] | None = None) -> DeltaOp:
+def project(
+    eta: float = 0.0, dims: Sequence[int] | None = None, centre: float | Tensor = 0.0
+) -> DeltaOp:
     r"""Keep the share eta of a difference along the strong prediction, and all of the rest.
 
     .. math:: \Delta \leftarrow \Delta - (1 - \eta)
-              \frac{\langle \Delta, D_s \rangle}{\langle D_s, D_s \rangle} D_s
+              \frac{\langle \Delta, D_s - m \rangle}{|D_s - m|^2} (D_s - m)
 
     Computed in float64.
 
     Args:
         eta: the share; 1 is neutral.
         dims: axes over which the products are taken; None = all but axis 0.
+        centre: m, the mean of the data, a number or what broadcasts against x.
 
     Raises:
         ValueError: for an eta that is not finite, or axis 0 among ``dims``.
@@ -59,7 +65,7 @@ def project(eta: float = 0.0, dims: Sequence[int] | None = None) -> DeltaOp:
         return lambda delta, strong, weak: delta
 
     def op(delta: Tensor, strong: Tensor, weak: Tensor) -> Tensor:
-        over, full, along = axes(delta, dims), delta.double(), strong.double()
+        over, full, along = axes(delta, dims), delta.double(), (strong - centre).double()
         square = along.square().sum(over, keepdim=True)
         # Where the strong prediction is 0 so is the product, and nothing is taken away.
         share = (full * along).sum(over, keepdim=True) / square.where(square > 0, 1.0)

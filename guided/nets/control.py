@@ -100,6 +100,18 @@ class Control:
                 f"the control acts on layers {sorted(self.layers)}, but the {network} {exist}"
             )
 
+    def require_no_attention(self, network: str) -> None:
+        """Refuse what acts on attention, for a network that has none.
+
+        Raises:
+            ValueError: in words.
+        """
+        if self.attention or self.maps:
+            raise ValueError(
+                f"the control acts on attention, but a {network} has none; skip a block of it "
+                f"(STG), or perturb its embedding of time (TSG)"
+            )
+
     def at(self, layer: int) -> "Here | None":
         """Return what to do in one block; None = nothing."""
         return Here(self, layer) if layer in self.layers else None
@@ -144,7 +156,7 @@ class Here:
         skip = self.control.skip
         if skip is None or self.layer not in skip.layers:
             return after
-        return torch.lerp(before, after, skip.keep)
+        return torch.lerp(before, after, skip.keep) if skip.keep else before
 
 
 @dataclass(frozen=True)
@@ -161,12 +173,17 @@ class Stacked:
 
     @classmethod
     def of(cls, controls: Sequence["Control | Stacked | None"], sizes: Sequence[int]) -> "Stacked":
-        """Stack controls, some of which may be stacked already."""
+        """Stack controls, some of which may be stacked already; equal neighbours are one part."""
         parts: list[Control | None] = []
         rows: list[int] = []
         for control, size in zip(controls, sizes, strict=True):
-            parts += control.parts if isinstance(control, Stacked) else [control]
-            rows += control.sizes if isinstance(control, Stacked) else [size]
+            flat = control if isinstance(control, Stacked) else cls((control,), (size,))
+            for part, count in zip(flat.parts, flat.sizes, strict=True):
+                if parts and parts[-1] is part:
+                    rows[-1] += count
+                else:
+                    parts.append(part)
+                    rows.append(count)
         return cls(tuple(parts), tuple(rows))
 
     def require_layers(self, count: int, network: str) -> None:
@@ -174,6 +191,12 @@ class Stacked:
         for part in self.parts:
             if part:
                 part.require_layers(count, network)
+
+    def require_no_attention(self, network: str) -> None:
+        """Refuse what acts on attention, for a network that has none."""
+        for part in self.parts:
+            if part:
+                part.require_no_attention(network)
 
     def at(self, layer: int) -> "StackedHere | None":
         """Return what to do in one block; None = nothing."""
@@ -218,7 +241,9 @@ class StackedHere:
         """Return the block's attention, each branch by its own control."""
         queries, keys, values = (t.split(self.sizes) for t in (q, k, v))
         own = zip(self.parts, queries, keys, values, strict=True)
-        return torch.cat([attend(a, b, c, here, grid) for here, a, b, c in own])
+        found = [attend(a, b, c, here, grid) for here, a, b, c in own]
+        # With tokens before heads, as the kernels leave it and the network goes on: one copy less.
+        return torch.cat([part.transpose(1, 2) for part in found]).transpose(1, 2)
 
     def kept(self, before: Tensor, after: Tensor) -> Tensor:
         """Return the block's result, each branch by its own control."""

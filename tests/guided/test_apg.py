@@ -131,7 +131,9 @@ def test_data_off_centre_are_warned_of_once():
         aside = Mixture(VP.mixture.weights, VP.mixture.means + 4, torch.tensor(0.3))
         aside = aside.denoiser(VP.schedule, VP.classes)
         method = APG(aside, 2.0, null)
-        with pytest.warns(UserWarning, match="APG projects about the origin, and .* mean [34]"):
+        with pytest.warns(
+            UserWarning, match="APG projects about the centre of the data, .* mean [34]"
+        ):
             method(X, LEVEL, COND)
         method(X, LEVEL, COND)
         APG(aside, 1.0, null)(X, LEVEL, COND)
@@ -167,3 +169,12 @@ def test_what_is_refused(options, words):
 def test_axes_that_do_not_exist_are_refused_in_the_call(dims):
     with pytest.raises(ValueError, match=r"the axes of a sample are 1 to 2 for x of shape \(5, 4,"):
         apg(dims=dims)
+
+
+def test_the_projection_is_about_the_centre_of_the_data():
+    """Data moved by m, and the centre with them: the same samples, moved by m."""
+    delta, strong = (Rng(s).normal((3, 6), torch.float64) for s in (0, 1))
+    at_origin = project(0.2)(delta, strong, strong - delta)
+    moved = project(0.2, centre=5.0)(delta, strong + 5, strong + 5 - delta)
+    torch.testing.assert_close(moved, at_origin)
+    assert not torch.allclose(project(0.2)(delta, strong + 5, strong + 5 - delta), at_origin)

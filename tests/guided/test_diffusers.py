@@ -192,7 +192,7 @@ def test_latents_are_shifted_and_scaled_both_ways(config):
 
 def test_training_draws_the_timesteps_of_ddpm():
     denoiser = DiffusersDenoiser(unet(), scheduler())
-    level = denoiser._random_level(torch.zeros(4000, 2, 8, 8), Rng(0))
+    level = denoiser._random_level(torch.zeros(4000, 2, 8, 8), Rng(0), 1)
     n = denoiser._time(torch.zeros(4000, 1), level)
     assert (n - n.round()).abs().max() < 1e-4
     assert -0.5 < n.min() < 10 and 990 < n.max() < 999.5
@@ -212,23 +212,23 @@ def test_guidance_raises_the_agreement_of_classes_on_digits():
     data = torch.from_numpy(digits.images / 8 - 1).float()[:, None]
     labels = torch.from_numpy(digits.target)
     judge = neighbors.KNeighborsClassifier(5).fit(data.flatten(1).numpy(), digits.target)
-    model = unet(in_channels=1, out_channels=1, block_out_channels=(16, 32), num_class_embeds=11)
-    theirs = scheduler(20, timestep_spacing="trailing")
+    own = {"in_channels": 1, "out_channels": 1, "block_out_channels": (16, 32)}
+    model = unet(loud=False, num_class_embeds=11, **own)
+    theirs = scheduler(15, timestep_spacing="trailing")
     denoiser = DiffusersDenoiser(model, theirs, null=10)
     optimizer, rng = torch.optim.Adam(model.parameters(), 3e-3), Rng(0)
-    for _ in range(400):
-        rows = rng.integers(0, len(data), (96,))
-        dropped = torch.where(rng.uniform((96,)) < 0.15, 10, labels[rows])
+    for _ in range(300):
+        rows = rng.integers(0, len(data), (64,))
+        dropped = torch.where(rng.uniform((64,)) < 0.15, 10, labels[rows])
         optimizer.zero_grad()
-        denoiser.loss(data[rows], dropped, rng).sum().div(96).backward()
+        denoiser.loss(data[rows], dropped, rng).sum().div(64).backward()
         optimizer.step()
-    wanted, times = torch.arange(10).repeat(20), timesteps_grid(theirs)
+    wanted, times = torch.arange(10).repeat(12), timesteps_grid(theirs)
     agreement = {}
     for w in (0.0, 1.0, 3.0):
         sampler = DDIM(CFG(denoiser, w, denoiser.null))
-        x = sampler.sample(Rng(1).normal((200, 1, 8, 8)), times, wanted, rng=Rng(2))
+        x = sampler.sample(Rng(1).normal((120, 1, 8, 8)), times, wanted, rng=Rng(2))
         found = judge.predict(x.flatten(1).numpy())
         agreement[w] = float((found == wanted.numpy()).mean())
-    print(agreement)
     assert agreement[0.0] < 0.3 < agreement[1.0] < agreement[3.0]
     assert agreement[3.0] > 0.85

@@ -1,11 +1,13 @@
 import pytest
 import torch
 
-from guided import CFG, Chunked, Counted, RectifiedFlow, VPLinear
+from guided import CFG, Chunked, Counted, NetDenoiser, RectifiedFlow, VPLinear
 from guided.guidance import PAG, SAG, blurred_rows, together
 from guided.guidance.branches import Call, received
 from guided.guidance.tokens import laid, saliency
 from guided.nets import Control, Maps
+from guided.nets.patches import PatchTransformer
+from guided.rng import initial_weights
 from tests.guided.draws import normal
 from tests.guided.small_net import LEVEL, assert_same, denoiser, inputs, no_label
 from tests.guided.test_control import gaussian_matrix
@@ -96,6 +98,23 @@ def test_around_cfg_only_the_conditional_branch_is_watched() -> None:
     perturbed, plain = PAG(net, 2.0), PAG(net, 2.0)(x, level, cond)
     found = perturbed.controlled(x, level, cond, Control(maps=Maps(frozenset({1}))))
     assert_same(found, plain)
+
+
+def test_sag_on_patches_of_an_image() -> None:
+    """The rule of its source, with the mask upsampled to pixels, on a network of patches."""
+    with initial_weights(0):
+        module = PatchTransformer(1, (6, 8), patch=2, width=16, depth=2, heads=2).double()
+    for seed, p in enumerate(module.requires_grad_(False).parameters()):
+        p.add_(0.3 * normal(*p.shape, seed=seed))
+    net, x = NetDenoiser(module, VPLinear()), normal(3, 1, 6, 8)
+    maps = Maps(frozenset({1}))
+    plain = net.controlled(x, LEVEL, None, Control(maps=maps))
+    mask = (maps.found[1].mean(1).sum(1) > 1).reshape(3, 1, 3, 4)
+    mask = mask.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    blurred = gaussian_matrix(6, 3.0) @ plain.x0 @ gaussian_matrix(8, 3.0).T
+    worse = torch.where(mask, blurred, plain.x0)
+    eps = net(LEVEL.alpha * worse + LEVEL.sigma * plain.eps, LEVEL).eps
+    torch.testing.assert_close(SAG(net, 2.0)(x, LEVEL).eps, 2 * plain.eps - eps)
 
 
 # Tokens

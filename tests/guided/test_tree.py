@@ -1,5 +1,6 @@
 """The two trees: their law, the fast scores, the figures, and what the papers say of contrasts."""
 
+import json
 import math
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 
 from guided import Rng
 from guided.bench.cli import main
-from guided.bench.tree import Case
+from guided.bench.tree import COLUMNS, QUICK, Case
 from guided.bench.tree_law import BEADS, GENERATIONS, PARTS, trees
+from guided.bench.tree_methods import METHODS, PICTURED
 from guided.bench.tree_model import NULL, SCHEDULE, Planar, Smoothed, unlabelled
 from guided.bench.tree_scores import mean_and_half
 from guided.exact import Mixture
@@ -151,6 +153,32 @@ def test_cfg_is_right_only_where_its_unconditional_model_is_worse(figures) -> No
     assert figures("CFG 4, exact scores")["outliers"] < 2.5
 
 
+def test_icg_is_a_catastrophe_where_a_model_knows_its_few_classes(figures) -> None:
+    assert figures("ICG 1.5")["outliers"] > figures("unguided")["outliers"] + 10
+    assert figures("ICG 4")["lost"] >= 6
+
+
+def test_apg_with_a_radius_keeps_parts_that_cfg_loses(figures) -> None:
+    capped, cfg = figures("APG 4, eta 0, r 0.05"), figures("CFG 4")
+    assert capped["lost"] < cfg["lost"] / 3
+    assert capped["sw2"] < cfg["sw2"] / 3
+    assert capped["outliers"] < figures("unguided")["outliers"] / 2
+
+
+def test_ag_ends_where_noise_is_low_which_is_where_cfg_is_of_use_here(figures) -> None:
+    adaptive, cfg = figures("AG 4, cosine 0.9999"), figures("CFG 4, DPM++ 2M")
+    assert 60 < adaptive["calls"] < 0.9 * cfg["calls"]
+    assert adaptive["outliers"] > 3 * cfg["outliers"]
+    assert adaptive["lost"] >= 3
+    # In the plane, all cosines are above the source's threshold where noise is high.
+    assert figures("AG 4, cosine 0.99")["calls"] < 52
+
+
+def test_the_picture_shows_methods_that_are_there() -> None:
+    assert set(PICTURED) < set(METHODS)
+    assert set(QUICK) < set(PICTURED)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -162,3 +190,20 @@ def test_cfg_is_right_only_where_its_unconditional_model_is_worse(figures) -> No
 def test_tree_refuses_bad_input(arguments: list[str], message: str) -> None:
     with pytest.raises(SystemExit, match=message):
         main(["tree", *arguments])
+
+
+def test_tree_prints_a_line_a_method_and_keeps_all_figures(tmp_path, capsys) -> None:
+    threads = torch.get_num_threads()
+    path, picture = tmp_path / "new" / "tree.json", tmp_path / "tree.png"
+    main(["tree", "--quick", "--json", str(path), "--figure", str(picture)])
+    torch.set_num_threads(threads)
+    printed = capsys.readouterr().out
+    found = json.loads(path.read_text())
+    assert [row["method"] for row in found["rows"]] == ["exact draws", *QUICK]
+    for row in found["rows"]:
+        assert row["method"] in printed
+        assert len(row["seeds"]) == 2
+        for column in COLUMNS:
+            values = [seed[column] for seed in row["seeds"]]
+            assert row[column] == mean_and_half(values)
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -156,5 +156,5 @@ def test_the_shipped_files_are_small() -> None:
     sizes = {p.parent.name: 0 for p in WEIGHTS.glob("*/*")}
     for path in WEIGHTS.glob("*/*"):
         sizes[path.parent.name] += path.stat().st_size
-    assert sizes.keys() == {"digits", "digits-unet", "guide", "judge"}
+    assert sizes.keys() == {"digits", "digits-small", "digits-unet", "guide", "judge"}
     assert max(sizes.values()) < 3e6

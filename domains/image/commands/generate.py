@@ -15,7 +15,6 @@ from domains.image.grids import labels_in_turn, save_grid
 from domains.image.model import SHIPPED
 from guided.guidance.registry import Named
 from guided.results import in_one_piece, require_writable, versions, write_json
-from guided.wrappers import Counted
 
 
 @dataclass(frozen=True)
@@ -72,14 +71,14 @@ class Generate:
         labels = labels_in_turn(count, self.classes or range(len(names))) if names else None
         if labels is None and self.classes:
             raise ValueError("this model has no classes; drop --classes")
-        counted, began = Counted(generator.denoiser), time.perf_counter()
+        (parts, evaluated), began = generator.counted(), time.perf_counter()
         with tqdm(total=sampling.steps, desc=self.named.guidance, unit="step") as bar:
             x0 = generator.sample(
                 self.named,
                 labels,
                 seed=self.seed,
                 count=count,
-                parts=generator.parts(counted),
+                parts=parts,
                 on_step=lambda _: bar.update(),
             )
         seconds = time.perf_counter() - began
@@ -87,7 +86,7 @@ class Generate:
         if self.array is not None:
             with in_one_piece(self.array) as part, part.open("wb") as file:
                 np.save(file, x0.numpy())
-        rows = counted.rows / count
+        rows = evaluated() / count
         print(f"{count} pictures, {rows:.4g} network evaluations each, {seconds:.1f} s: {self.out}")
         if self.json is not None:
             options: dict[str, Any] = {k: _plain(v) for k, v in asdict(self).items()}

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from domains.image.classifier import JUDGE, load_classifier
 from domains.image.data.source import load_images
 from domains.image.generation import Generator, Sampling
-from domains.image.model import SHIPPED
+from domains.image.model import SMALL
 from domains.image.plots import sweep_figure
 from domains.image.sweep import CURVES, Curve, Judged, means, points
 from guided.results import require_writable, versions, write_json
@@ -36,7 +36,7 @@ class Sweep:
     """Pictures of a point; 0 = as many as are held out."""
     sampling: Annotated[Sampling, tyro.conf.arg(name="")] = field(default_factory=Sampling)
     """How to sample."""
-    checkpoint: Path = SHIPPED
+    checkpoint: Path = SMALL
     """Folder of the model."""
     weak: Path | None = None
     """Folder of a weaker model; None is the snapshot that the model's training kept."""

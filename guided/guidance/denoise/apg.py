@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from guided.denoiser import Denoiser, Prediction
-from guided.guidance.branches import Call
+from guided.denoiser import Denoiser
 from guided.guidance.branches import null as null_branch
-from guided.guidance.denoise.contrast import Contrast, Pair, Term
+from guided.guidance.denoise.contrast import Contrast, Term
 from guided.guidance.ops import cap, project
 from guided.guidance.scale import Scale
 
@@ -30,8 +29,8 @@ class APG(Contrast):
     and is of the step: ``Momentum(DDIM(APG(...)), beta)``. Where noise is high, guidance overshoots
     along the prediction itself, which is what makes it gaudy. Costs what CFG does.
 
-    The projection is about the origin, so that data must be centred: a first prediction whose mean
-    is over half of its root mean square is warned of, once for each APG.
+    The projection is about the centre of the data: a first prediction whose mean lies farther from
+    it than half of its root mean square is warned of, once for each APG.
 
     Args:
         denoiser: a conditional denoiser.
@@ -42,13 +41,15 @@ class APG(Contrast):
             radius of the paper by the root of the number of entries.
         dims: axes over which norms and products are taken, e.g. (-1,) for one per token; None =
             all but axis 0.
+        centre: the mean of the data, a number or what broadcasts against x.
 
     Raises:
         ValueError: for a radius that is not positive, or axis 0 among ``dims``.
 
     Source: Sadat et al. 2025, Eliminating oversaturation and artifacts of high guidance scales in
         diffusion models (arXiv 2410.02416).
-    Differs: the radius is of the root mean square, so that it does not depend on the size of x.
+    Differs: about any centre; the radius is of the root mean square, so that it does not depend on
+        the size of x.
     """
 
     def __init__(
@@ -59,21 +60,21 @@ class APG(Contrast):
         eta: float = 0.0,
         radius: float = math.inf,
         dims: Sequence[int] | None = None,
+        centre: float | Tensor = 0.0,
     ) -> None:
         # Neutral ops are left out, so that what is left is CFG bit for bit.
         capped = () if radius == math.inf else (cap(radius, dims),)
-        ops = capped if eta == 1 else (*capped, project(eta, dims))
+        ops = capped if eta == 1 else (*capped, self._look, project(eta, dims, centre))
         super().__init__(denoiser, [Term(null_branch(null), scale, ops)])
-        self.looked = eta == 1
+        self.looked, self.centre = False, centre
 
-    def predictions(self, call: Call) -> tuple[Prediction, list[Pair]]:
-        """Evaluate both branches, and look at the first strong one."""
-        strong, pairs = super().predictions(call)
-        if pairs and not self.looked:
+    def _look(self, delta: Tensor, strong: Tensor, weak: Tensor) -> Tensor:
+        """Leave the difference, and look at the first strong prediction that is projected on."""
+        if not self.looked:
             # Once: a look at a tensor waits for the device.
             self.looked = True
-            _warn_off_centre(strong.x0)
-        return strong, pairs
+            _warn_off_centre(strong - self.centre)
+        return delta
 
 
 def _warn_off_centre(x0: Tensor) -> None:
@@ -81,7 +82,8 @@ def _warn_off_centre(x0: Tensor) -> None:
     mean, rms = x0.mean().item(), x0.square().mean().sqrt().item()
     if abs(mean) > OFF_CENTRE * rms:
         warnings.warn(
-            f"APG projects about the origin, and the first prediction has the mean {mean:.3g} at a "
-            f"root mean square of {rms:.3g}; centre the data, or give eta=1 for no projection",
+            f"APG projects about the centre of the data, from which the first prediction has the "
+            f"mean {mean:.3g} at a root mean square of {rms:.3g}; give centre=, the mean of the "
+            f"data, or eta=1 for no projection",
             stacklevel=3,
         )

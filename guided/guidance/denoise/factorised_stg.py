@@ -8,6 +8,7 @@ from guided.denoiser import Denoiser, Prediction
 from guided.guidance.denoise.contrast import Contrast, Pair, Term
 from guided.guidance.denoise.stg import skipped
 from guided.guidance.layers import chosen_layers
+from guided.guidance.ops import project
 from guided.guidance.scale import Scale
 from guided.schedule import Level
 
@@ -64,13 +65,5 @@ class FactorisedSTG(Contrast):
         """Return the guided prediction, the second delta without its part along the first."""
         if len(pairs) == 2:
             given = deltas or [p.term.delta(p.strong, p.weak, level) for p in pairs]
-            deltas = [given[0], orthogonal(given[1], given[0])]
+            deltas = [given[0], project()(given[1], given[0], given[0])]
         return super().combine(level, strong, pairs, deltas)
-
-
-def orthogonal(delta: Tensor, to: Tensor) -> Tensor:
-    """Return a delta (B, ...) without its part along another one, sample by sample."""
-    axes = tuple(range(1, delta.ndim))
-    along = (delta * to).sum(axes, keepdim=True) / to.square().sum(axes, keepdim=True)
-    # Where the other one is 0 there is nothing along it.
-    return delta - along.nan_to_num(0.0, 0.0, 0.0) * to
