@@ -3,7 +3,7 @@ import torch
 
 from guided import CFG, Counted, Heun, Rng, VPLinear
 from guided.exact import Mixture
-from guided.guidance import GFCG, together
+from guided.guidance import GFCG, Autoguidance, together
 from guided.guidance.denoise.gfcg import confusion
 from guided.schedule import log_snr
 from tests.guided.draws import normal
@@ -27,6 +27,8 @@ def by_hand(net, weak, w: float, gate: float, x, level, cond):
     for row, c in enumerate(cond.tolist()):
         rival = max((k for k in range(3) if k != c), key=lambda k: p[row, k].item())
         share = max(0.0, 1 - p[row, c].item() / gate)
+        if weak is not net:
+            rival, share = (rival if share else c), 1.0
         other = weak(x[row : row + 1], level, torch.tensor([rival])).x0[0]
         out[row] = strong.x0[row] + (w - 1) * share * (strong.x0[row] - other)
     return out
@@ -42,12 +44,16 @@ def test_gfcg_is_its_formula(gate: float) -> None:
     assert (counted.calls, counted.rows) == (2, 14)
 
 
-def test_a_weak_network_is_asked_for_the_rival_in_its_place() -> None:
+def test_a_weak_network_is_asked_for_the_rival_or_is_plain_autoguidance() -> None:
     net, weak, (x, level, cond) = denoiser(), denoiser(2), inputs(7)
     counted, small = Counted(net), Counted(weak)
     found = GFCG(counted, 2.5, classify, gate=0.8, weak=small)(x, level, cond)
     torch.testing.assert_close(found.x0, by_hand(net, weak, 2.5, 0.8, x, level, cond))
     assert (counted.calls, counted.rows, small.calls, small.rows) == (1, 7, 1, 7)
+    sure = classify(net(x, level, cond).x0).softmax(1).gather(1, cond[:, None])[:, 0] >= 0.8
+    assert 0 < sure.sum() < 7, "both cases are there"
+    plain = Autoguidance(net, weak, 2.5)(x, level, cond)
+    torch.testing.assert_close(found.x0[sure], plain.x0[sure])
 
 
 def test_beside_cfg_both_push_from_the_same_branch() -> None:

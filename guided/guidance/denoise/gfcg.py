@@ -29,6 +29,10 @@ class GFCG(Contrast):
     force, however little confused the sample is, and the confidence at a clean estimate is not
     :math:`p(c | x_t)`.
 
+    With a weak network the push is whole: from the gate on it is autoguidance, the weak network
+    under c; below the gate the weak network is under r, which repels it from both. A weak network
+    that has not learned to read its condition makes this plain autoguidance.
+
     Two network calls a step, the second at the strong prediction. Beside CFG:
     ``together(CFG(net, 2.0, null), GFCG(net, 3.0, classifier))``, three rows in two calls.
 
@@ -41,7 +45,7 @@ class GFCG(Contrast):
             condition itself is that tensor.
         swap: maps (a condition, classes r (B,)) to the condition of those classes; None = the
             classes themselves.
-        gate: g in (0, 1], the confidence from which on nothing is pushed.
+        gate: g in (0, 1], the confidence from which on no class is pushed away from.
         weak: the network of the weak branch, of the same schedule; None = the same one.
 
     Raises:
@@ -75,6 +79,9 @@ class GFCG(Contrast):
             logits = self.classifier(strong.x0.detach())
         labels = self.labels(call.cond) if self.labels else call.cond
         rival, share = confusion(logits, labels, self.gate)
+        if self.weak is not None:
+            # Autoguidance, but away from the rival as well while there is one.
+            rival, share = torch.where(share > 0, rival, labels), torch.ones_like(share)
         cond = self.swap(call.cond, rival) if self.swap else rival
         call = call.unwatched()._replace(cond=cond, denoiser=self.weak or call.denoiser)
         return Weighed(call, share.to(strong.x0))
