@@ -86,10 +86,10 @@ class Branches:
             yield perturbed(inputs, rounds)
             yield perturbed_beside(inputs, rounds)
         if "neutral" in self.parts:
-            yield neutral(inputs, max(2, rounds // STEPS))
+            yield neutral(inputs, max(2, rounds // 4))
         if "overhead" in self.parts:
             for name, (method, controls) in METHODS.items():
-                yield overhead(inputs, name, method, controls, max(2, rounds // STEPS))
+                yield overhead(inputs, name, method, controls, max(2, rounds // 4))
 
 
 @dataclass(frozen=True)

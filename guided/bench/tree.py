@@ -115,7 +115,7 @@ class TreeBench:
         began = time.perf_counter()
         seeds, n = (2, 64) if self.quick else (self.seeds, self.samples)
         cases = [Case.of(seed, self.blur) for seed in range(self.seed, self.seed + seeds)]
-        print(f"{'':22}" + "".join(f"{title:>17}" for title, _ in COLUMNS.values()))
+        print(f"{'':22}" + "".join(f"{title:>20}" for title, _ in COLUMNS.values()))
         shown: dict[str, Scored] = {}
         rows = list(self._rows(cases, n, shown))
         if self.figure is not None:
@@ -162,5 +162,5 @@ def line(row: dict[str, Any]) -> str:
     for column, (_, digits) in COLUMNS.items():
         mean, half = row[column]["mean"], row[column]["half"]
         spread = "" if half is None else f" +-{half:.{digits}f}"
-        cells += f"{f'{mean:.{digits}f}{spread}':>17}"
+        cells += f"{f'{mean:.{digits}f}{spread}':>20}"
     return f"{row['method']:22}{cells}"
