@@ -6,6 +6,7 @@ keep the network's ``eps``. These are different algorithms, and each method says
 """
 
 import math
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -45,6 +46,16 @@ class Denoiser(nn.Module):
     def layers(self) -> int:
         """Return how many blocks of its network a control can act on; 0 = it takes no control."""
         return 0
+
+    @property
+    def of_requests(self) -> bool:
+        """Return whether this one, apart from those inside, has numbers of its own per request."""
+        return False
+
+    @cached_property
+    def by_place(self) -> bool:
+        """Return whether rows are told apart by their place, so that branches are not stacked."""
+        return any(isinstance(part, Denoiser) and part.of_requests for part in self.modules())
 
     def controlled(self, x: Tensor, level: Level, cond: Any, control: Any) -> Prediction:
         """Predict with something done inside the network, as :mod:`guided.nets.control` says.

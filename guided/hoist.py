@@ -32,16 +32,18 @@ class TimeTable:
             rows = embed_time(torch.tensor(grid, dtype=first.dtype, device=first.device))
         self._rows = {t: rows[i : i + 1] for i, t in enumerate(grid)}
 
-    def __call__(self, x: Tensor, level: Level, cond: Tensor | None) -> Tensor:
+    def __call__(self, x: Tensor, level: Level, cond: Tensor | None, control: Any = None) -> Tensor:
         """Return the embedding of the time, plus that of the condition if there is one.
 
         Args:
             x: noisy samples (B, ...).
             level: of them.
             cond: an embedded condition (B, width), or None for a network without.
+            control: what is done to the embedding of the time; None = nothing.
 
         Returns:
-            Shape (1, width) for a time of the grid without a condition, else (B, width).
+            Shape (1, width) for a time of the grid without a condition or a control, else
+            (B, width).
 
         Raises:
             ValueError: for a condition that was not embedded, is missing or unexpected.
@@ -49,6 +51,8 @@ class TimeTable:
         net: Any = self._net
         known = isinstance(level.t, float) and level.t in self._rows
         own = self._rows[level.t] if known else net.embed_time(per_sample(level.t, x))
+        if control is not None:  # it may be of certain rows, which one row cannot tell apart
+            own = control.embedded(own.expand(len(x), -1))
         if (cond is None) != (net.cond_dim == 0):
             got = "None" if cond is None else tuple(cond.shape)
             raise ValueError(
@@ -95,11 +99,14 @@ class HoistedDenoiser(NetDenoiser):
 
     def output(self, x: Tensor, level: Level, cond: Any = None, control: Any = None) -> Tensor:
         """Call the network's body on x (B, ...)."""
-        if control is not None:
-            raise TypeError(f"a hoisted {type(self.net).__name__} takes no control")
+        if control is not None and not self.layers:
+            name = type(self.net).__name__
+            raise TypeError(f"a hoisted {name} takes no control; use a ResidualMLP")
         net: Any = self.net
         own = cond if self.part is None else cond[self.part]
-        return net.body(x.flatten(1), self.table(x, level, own)).reshape(x.shape)
+        embedded, flat = self.table(x, level, own, control), x.flatten(1)
+        out = net.body(flat, embedded) if control is None else net.body(flat, embedded, control)
+        return out.reshape(x.shape)
 
 
 def require_hoistable(net: nn.Module) -> None:

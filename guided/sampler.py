@@ -105,6 +105,11 @@ class Sampler(ABC):
         """Return the prediction at the state, reusing the one that it carries."""
         return state.prediction or self.denoiser(state.x, t, cond)
 
+    @property
+    def steps_by_kernel(self) -> bool:
+        """Return whether a step is a draw from the kernel and no more, which others may draw."""
+        return type(self).step is Sampler.step
+
     @abstractmethod
     def kernel(self, prediction: Prediction, t: Level, s: Level, memory: Any = None) -> Gaussian:
         """Return the law of x_s given a prediction at level t; costs no network call.
@@ -224,6 +229,11 @@ class StepWrapper(Sampler):
     def bare_memory(self, memory: Any) -> Any:
         """Return the part of the memory after a step that is the inner sampler's."""
         return memory
+
+    @property
+    def steps_by_kernel(self) -> bool:
+        """Return whether this one changes no step, nor do those inside."""
+        return type(self).step is StepWrapper.step and self.sampler.steps_by_kernel
 
     def step(self, state: State, t: Level, s: Level, cond: Any, rng: Rng) -> State:
         """Take the inner sampler's step."""

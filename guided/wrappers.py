@@ -58,13 +58,18 @@ class Chunked(Through):
     """Evaluates at most ``size`` rows at a time, for memory; the result is the same.
 
     Raises:
-        ValueError: for a size below 1.
+        ValueError: for a size below 1, or a denoiser with numbers per request.
     """
 
     def __init__(self, denoiser: Denoiser, size: int) -> None:
         super().__init__(denoiser)
         if size < 1:
             raise ValueError(f"Chunked needs a size of at least 1, got {size}")
+        if denoiser.by_place:
+            raise ValueError(
+                f"Chunked would give rows of one request to another in {type(denoiser).__name__}, "
+                f"which has numbers per request; put it around the network inside"
+            )
         self.size = size
 
     def controlled(self, x: Tensor, level: Level, cond: Any, control: Any) -> Prediction:

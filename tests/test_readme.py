@@ -26,6 +26,17 @@ def test_guiding_a_model_in_ten_lines() -> None:
     assert abs(y - 1) < 0.3
 
 
+def test_a_contrast_moves_on_and_narrows() -> None:
+    """Scale 1 is the class, at (1, 0) with variance 0.5; scale 3 is as the comment says."""
+    printed = run(next(block for block in BLOCKS if "CFG(denoiser, w, null)" in block))
+    plain, guided = (
+        [float(number) for number in re.findall(r"-?\d+\.\d+", line)]
+        for line in printed.strip().splitlines()
+    )
+    assert abs(plain[1] - 1) < 0.1 and abs(plain[3] - 0.5) < 0.1
+    assert guided[1] > plain[1] + 0.3 and guided[3] < 0.6 * plain[3]
+
+
 def test_inverting_a_simulator() -> None:
     """It prints what the comment says: near (1.79, 0.60)."""
     printed = run(next(block for block in BLOCKS if "Simulator" in block))

@@ -31,9 +31,17 @@ class ModelConfig:
                 raise ValueError(f"a model needs {name} >= 1, got {value}")
 
 
-def behaviour(config: ModelConfig, states: int, actions: int) -> NetDenoiser:
-    """Return an untrained denoiser of scaled actions (B, actions), given states (B, states)."""
-    return NetDenoiser(ResidualMLP(actions, states, config.width, config.depth), SCHEDULE, "eps")
+def behaviour(config: ModelConfig, states: int, actions: int, null: bool = False) -> NetDenoiser:
+    """Return an untrained denoiser of scaled actions (B, actions), given states (B, states).
+
+    Args:
+        config: the architecture.
+        states: numbers in a state.
+        actions: numbers in an action.
+        null: whether it can learn actions of no state, whose row is NaN.
+    """
+    net = ResidualMLP(actions, states, config.width, config.depth, null=null)
+    return NetDenoiser(net, SCHEDULE, "eps")
 
 
 def energy(config: ModelConfig, states: int, actions: int) -> EnergyNet:

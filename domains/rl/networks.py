@@ -23,6 +23,7 @@ class Networks:
         energy: of noisy actions; None for a policy without CEP.
         model: the architecture of both.
         safety: critics of what is feasible; None where nothing told what is unsafe.
+        weak: the behaviour early in its training; None where it was not kept.
     """
 
     behaviour: NetDenoiser
@@ -31,6 +32,13 @@ class Networks:
     energy: EnergyNet | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     safety: SafeCritics | None = None
+    weak: NetDenoiser | None = None
+
+    def freeze(self) -> None:
+        """Let no network learn any more."""
+        for net in (self.behaviour, self.weak, self.critic, self.energy, self.safety):
+            if net is not None:
+                net.eval().requires_grad_(False)
 
     def config(self) -> dict[str, Any]:
         """Return what rebuilds the networks, as JSON can hold it."""
@@ -50,6 +58,8 @@ class Networks:
             parts["energy"] = self.energy.state_dict()
         if self.safety is not None:
             parts["safety"] = self.safety.state_dict()
+        if self.weak is not None:
+            parts["weak"] = self.weak.state_dict()
         return parts
 
     @classmethod
@@ -64,8 +74,10 @@ class Networks:
         normaliser = Normaliser.from_tensors(weights["normaliser"])
         sizes = len(normaliser.mean), len(normaliser.low)
         model = ModelConfig(**config["model"])
-        own, critic, noisy, safety = behaviour(model, *sizes), None, None, None
-        own.load_state_dict(weights["behaviour"])
+        critic, noisy, safety = None, None, None
+        own, weak = (_behaviour(model, sizes, weights.get(k)) for k in ("behaviour", "weak"))
+        if own is None:
+            raise KeyError("behaviour")
         if "critic" in weights:
             critic = Critic(*sizes, CriticConfig(**_settings(config["critic"])))
             critic.load_state_dict(weights["critic"])
@@ -75,7 +87,17 @@ class Networks:
         if "safety" in weights:
             safety = SafeCritics(*sizes, SafetyConfig(**_settings(config["safety"])))
             safety.load_state_dict(weights["safety"])
-        return cls(own, normaliser, critic, noisy, model, safety)
+        return cls(own, normaliser, critic, noisy, model, safety, weak)
+
+
+def _behaviour(
+    model: ModelConfig, sizes: tuple[int, int], weights: Weights | None
+) -> NetDenoiser | None:
+    if weights is None:
+        return None
+    found = behaviour(model, *sizes, null="net.nothing" in weights)
+    found.load_state_dict(weights)
+    return found
 
 
 def _settings(saved: dict[str, Any]) -> dict[str, Any]:

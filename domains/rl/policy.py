@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from domains.rl.contrast import conditions
 from domains.rl.data.flatten import Shapes, flatten
 from domains.rl.model import times
 from domains.rl.networks import Networks
@@ -20,6 +21,7 @@ from guided.checkpoint import CheckpointError, load, save
 from guided.command import one_line
 from guided.cond import repeat
 from guided.guidance import BestOfN, HoistedEnergy
+from guided.guidance.registry import Named
 from guided.hoist import HoistedDenoiser
 from guided.rng import Rng
 from guided.sampler import Sampler
@@ -34,8 +36,10 @@ class DiffusionPolicy:
     Args:
         networks: trained; frozen from here on.
         sampling: how actions are drawn.
+        named: guidance of the behaviour by contrast, such as ``Named("stg")``; CEP goes around it.
         stack: maps this policy to the sampler to use; it finds ``denoiser``, ``energy``,
-            ``networks.critic`` and ``sampling`` here. None: CEP and best-of-n as ``sampling`` says.
+            ``networks.critic``, ``named`` and ``sampling`` here. None: ``named``, and CEP and
+            best-of-n as ``sampling`` says.
         keys: entries of a dict observation, as in the data.
         shapes: of the observation's entries, as in the data.
         environment: the Gymnasium specification of the data, as JSON.
@@ -45,8 +49,9 @@ class DiffusionPolicy:
 
     Attributes:
         denoiser: the behaviour with embeddings hoisted; its cond is a dict with ``behaviour``,
-            ``energy`` (embedded states) and ``state`` (normalised, (B, S)).
+            ``energy``, ``weak`` (embedded states) and ``state`` (normalised, (B, S)).
         energy: the energy, hoisted likewise; None if there is none.
+        weak: the early behaviour, hoisted likewise; None if it was not kept.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class DiffusionPolicy:
         networks: Networks,
         sampling: Sampling | None = None,
         *,
+        named: Named | None = None,
         stack: Stack | None = None,
         keys: Sequence[str] | None = None,
         shapes: Shapes | None = None,
@@ -62,16 +68,17 @@ class DiffusionPolicy:
         seed: int = 0,
     ) -> None:
         self.networks = networks
-        self.sampling = sampling or Sampling()
+        self.sampling, self.named = sampling or Sampling(), named or Named()
         self.keys = tuple(keys) if keys is not None else None
         self.shapes = tuple(map(tuple, shapes)) if shapes is not None else None
         self.environment = environment
         self.about = dict(about or {})
         self.times = times(self.sampling.steps)
-        for net in (networks.behaviour, networks.critic, networks.energy, networks.safety):
-            if net is not None:
-                net.eval().requires_grad_(False)
+        networks.freeze()
         self.denoiser = HoistedDenoiser(networks.behaviour, self.times, "behaviour")
+        self.weak: HoistedDenoiser | None = None
+        if networks.weak is not None:
+            self.weak = HoistedDenoiser(networks.weak, self.times, "weak")
         self.energy: HoistedEnergy | None = None
         if networks.energy is not None:
             self.energy = HoistedEnergy(networks.energy, self.times, "energy")
@@ -170,10 +177,7 @@ class DiffusionPolicy:
             each: actions of every state, one after the other.
         """
         state = self.networks.normaliser.states(states)
-        cond = {"state": state, "behaviour": self.denoiser.embed(state)}
-        if self.energy is not None:
-            cond["energy"] = self.energy.embed(state)
-        cond = cond if each == 1 else repeat(cond, each)
+        cond = repeat(conditions(self, state), each)
         if start is None:
             start = rng.normal((len(state) * each, len(self.networks.normaliser.low)))
         noise = self.denoiser.schedule.level(self.times[0]).sigma * start
@@ -209,17 +213,19 @@ class DiffusionPolicy:
             )
         return flat.reshape(-1, flat.shape[-1]), flat.ndim == 1
 
-    def guided(self, stack: Stack | None = None, **sampling: Any) -> "DiffusionPolicy":
-        """Return a policy of the same networks with another stack or other ``sampling`` fields.
+    def guided(
+        self, stack: Stack | None = None, named: Named | None = None, **sampling: Any
+    ) -> "DiffusionPolicy":
+        """Return a policy of the same networks with other guidance or other ``sampling`` fields.
 
         The seed stays, with its stream from the beginning. A stack of one's own stays too, unless
         another is given (:func:`~domains.rl.stack.standard_stack` goes back to ``sampling``).
 
         Raises:
-            ValueError: for another ``scale`` or ``candidates`` of a stack that stays: it may not
-                read them. Give the stack too, to say that it does.
+            ValueError: for another ``scale``, ``candidates`` or ``named`` of a stack that stays: it
+                may not read them. Give the stack too, to say that it does.
         """
-        unread = sorted(sampling.keys() & {"scale", "candidates"})
+        unread = sorted(sampling.keys() & {"scale", "candidates"} | ({"named"} if named else set()))
         if stack is None and self.stack is not None and unread:
             raise ValueError(
                 f"this policy has a stack of its own, which may not read {' and '.join(unread)}; "
@@ -228,6 +234,7 @@ class DiffusionPolicy:
         return DiffusionPolicy(
             self.networks,
             replace(self.sampling, **sampling),
+            named=named or self.named,
             stack=stack or self.stack,
             keys=self.keys,
             shapes=self.shapes,
@@ -237,7 +244,7 @@ class DiffusionPolicy:
         )
 
     def save(self, folder: Path) -> None:
-        """Write networks and settings to a folder (a stack of one's own is code: not saved)."""
+        """Write networks and settings to a folder, not ``named`` or a stack of one's own."""
         config = {
             **self.networks.config(),
             "sampling": asdict(self.sampling),
@@ -250,7 +257,12 @@ class DiffusionPolicy:
 
     @classmethod
     def load(
-        cls, folder: Path = SHIPPED, stack: Stack | None = None, seed: int = 0, **sampling: Any
+        cls,
+        folder: Path = SHIPPED,
+        stack: Stack | None = None,
+        seed: int = 0,
+        named: Named | None = None,
+        **sampling: Any,
     ) -> "DiffusionPolicy":
         """Read what :meth:`save` wrote.
 
@@ -258,6 +270,7 @@ class DiffusionPolicy:
             folder: of the checkpoint; the shipped maze policy unless told.
             stack: as in the class.
             seed: as in the class.
+            named: as in the class; it is not saved.
             sampling: fields of :class:`Sampling` that replace the saved ones.
 
         Raises:
@@ -276,6 +289,7 @@ class DiffusionPolicy:
         return cls(
             networks,
             replace(saved, **sampling),
+            named=named,
             stack=stack,
             keys=config["keys"],
             shapes=config["shapes"],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from domains.rl.contrast import parts
 from domains.rl.critics.critic import Critic
 from domains.rl.critics.feasible import SafeCritics
 from guided.denoiser import Denoiser
@@ -59,7 +60,9 @@ class SafetyEnergy(Energy):
 def standard_stack(
     policy: "DiffusionPolicy", scale: float | Tensor | None = None
 ) -> Sampler | BestOfN:
-    """Return CEP at a scale, then the best of the policy's candidates; either may be off.
+    """Return the policy's guidance by name, CEP at a scale around it, the best of its candidates.
+
+    Each may be off.
 
     The best is that of the largest Q, or, where the policy knows what is feasible, the safest or
     the best of the admissible: see ``Sampling.threshold``.
@@ -73,12 +76,16 @@ def standard_stack(
         ValueError: where a network that is asked for was not trained.
     """
     scale = policy.sampling.scale if scale is None else scale
-    denoiser: Denoiser = policy.denoiser
+    energy = None
     if scale.any() if isinstance(scale, Tensor) else scale != 0:
-        if policy.energy is None:
+        energy = policy.energy
+        if energy is None:
             raise ValueError("this policy has no energy; train one, or give scale=0")
-        denoiser = CEP(denoiser, policy.energy, scale)
-    sampler = DPMpp2M(denoiser)
+
+    def plain(denoiser: Denoiser) -> Sampler:
+        return DPMpp2M(denoiser if energy is None else CEP(denoiser, energy, scale))
+
+    sampler = policy.named.sampler(parts(policy, plain))
     if policy.sampling.candidates == 1:
         return sampler
     return BestOfN(sampler, _choice(policy), policy.sampling.candidates)

@@ -1,35 +1,32 @@
 """Training a guided policy in four resumable stages: behaviour, support actions, critic, energy."""
 
 from collections.abc import Callable, Generator, Iterator
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from domains.rl.contrast import Contrasts
 from domains.rl.critics.critic import Critic, CriticConfig
 from domains.rl.critics.targets import Targets, targets
 from domains.rl.data.identity import facts, identity
 from domains.rl.data.normalise import Normaliser
 from domains.rl.data.offline import OfflineData
-from domains.rl.model import ModelConfig, behaviour, energy, times
+from domains.rl.model import ModelConfig, behaviour, energy
 from domains.rl.networks import Networks
 from domains.rl.policy import DiffusionPolicy, Sampling
-from guided.checkpoint import CheckpointError, Weights
-from guided.command import one_line
+from domains.rl.support import read_support, support_actions
+from guided.checkpoint import Weights
 from guided.denoiser import NetDenoiser
 from guided.guidance.denoise.cep import Target, cep_loss
-from guided.hoist import HoistedDenoiser
 from guided.resume import claim
 from guided.rng import Rng, initial_weights, stream_seed
-from guided.samplers import DPMpp2M
 from guided.train import TrainConfig, TrainState, train
-
-CHUNK = 2_048  # states whose support actions are drawn at once
 
 
 def loop_of(**changes: Any) -> Callable[[], TrainConfig]:
@@ -44,6 +41,8 @@ class PolicyTraining:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     """The architecture."""
+    contrast: Contrasts = field(default_factory=Contrasts)
+    """What the behaviour's training does for cfg and autoguidance."""
     critic: CriticConfig = field(default_factory=CriticConfig)
     """How values are learned."""
     behaviour_loop: TrainConfig = field(default_factory=loop_of(steps=10_000, batch=256))
@@ -111,16 +110,17 @@ class Run:
         )
         sizes = data.states.shape[1], data.actions.shape[1]
         with initial_weights(stream_seed(config.seed)):
-            self.behaviour = behaviour(config.model, *sizes)
+            self.behaviour = behaviour(config.model, *sizes, null=config.contrast.drop > 0)
             self.critic = Critic(*sizes, config.critic)
             self.energy = energy(config.model, *sizes)
+        self.weak: NetDenoiser | None = None
 
     @property
     def networks(self) -> Networks:
         """What the run made so far."""
-        return Networks(
-            self.behaviour, self.normaliser, self.critic, self.energy, self.config.model
-        )
+        model = self.config.model
+        trained = self.behaviour, self.normaliser, self.critic, self.energy
+        return Networks(*trained, model, weak=self.weak)
 
     def policy(self, **sampling: Any) -> DiffusionPolicy:
         """Return the policy of the networks as they are now; arguments of :class:`Sampling`."""
@@ -159,23 +159,26 @@ class Run:
         claim(self.folder / "training.json", {**identity(self.data), **asdict(self.config)})
 
     def train_behaviour(self) -> Iterator[Progress]:
-        """Fit the denoiser to the data's actions."""
-        data, loop = self.scaled, self.config.behaviour_loop
+        """Fit the denoiser to the data's actions; keep how it was early, if a snapshot is taken."""
+        data, how = self.scaled, self.config.contrast
+        loop = how.loop(self.config.behaviour_loop)
 
         def batch(_: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
             i = torch.randint(len(data.actions), (loop.batch,), generator=generator)
-            return data.actions[i], data.states[data.at[i]]
+            return data.actions[i], how.hidden(data.states[data.at[i]], generator)
 
-        yield from staged(
-            "behaviour", self.behaviour, batch, loop, self.folder, self.behaviour.loss
-        )
+        loss = self.behaviour.loss
+        early = yield from staged("behaviour", self.behaviour, batch, loop, self.folder, loss)
+        if early is not None:
+            self.weak = deepcopy(self.behaviour)
+            self.weak.load_state_dict(early)
 
     def draw_support(self) -> Generator[Progress, None, Tensor]:
         """Draw actions from the behaviour for every state once; return them, (N + E, K, A)."""
         path, count = self.folder / "support.safetensors", self.config.support
         states = self.scaled.states
         if path.exists():
-            drawn = _drawn(path)
+            drawn = read_support(path)
             yield Progress("support", len(states), len(states))
             return drawn
         parts = []
@@ -238,50 +241,19 @@ class Run:
 
 def staged(
     stage: str, module: nn.Module, batch: Any, loop: TrainConfig, folder: Path, loss: Any
-) -> Iterator[Progress]:
-    """Train a module in a folder of its own; leave it with the averaged weights."""
+) -> Generator[Progress, None, Weights | None]:
+    """Train a module in a folder of its own; leave it with the averaged weights.
+
+    Returns:
+        The averaged weights of the loop's snapshot; None where it takes none.
+    """
     state: TrainState | None = None
     for state in train(module, batch, loop, folder / stage, loss):
         yield Progress(stage, state.step, loop.steps, state.loss, state.ema)
     assert state is not None
     module.load_state_dict(state.ema)
     module.eval()
-
-
-@torch.no_grad()
-def support_actions(
-    denoiser: NetDenoiser, states: Tensor, actions: int, count: int, steps: int, seed: int
-) -> Iterator[tuple[int, Tensor]]:
-    """Draw actions of the behaviour for every normalised state, chunk by chunk.
-
-    Args:
-        denoiser: of the behaviour.
-        states: shape (M, S).
-        actions: numbers in an action.
-        count: actions of each state.
-        steps: network calls of an action.
-        seed: of the draws.
-
-    Yields:
-        States done, and their scaled actions (chunk, count, A).
-    """
-    grid = times(steps)
-    hoisted = HoistedDenoiser(denoiser.eval(), grid)
-    sampler = DPMpp2M(hoisted)
-    for first in range(0, len(states), CHUNK):
-        part = states[first : first + CHUNK]
-        rng = Rng(stream_seed(seed, first))
-        cond = hoisted.embed(part).repeat_interleave(count, 0)
-        noise = sampler.initial((len(cond), actions), grid, rng)
-        drawn = sampler.sample(noise, grid, cond, rng=rng).clamp(-1, 1)
-        yield first + len(part), drawn.unflatten(0, (len(part), count))
-
-
-def _drawn(path: Path) -> Tensor:
-    try:
-        return load_file(path)["actions"]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise CheckpointError(f"{path} is truncated ({one_line(error)}); delete it") from None
+    return state.weak
 
 
 def critic_batch(data: Scaled, own: Targets, i: Tensor, support: Tensor) -> dict[str, Tensor]:

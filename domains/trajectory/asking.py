@@ -8,15 +8,19 @@ import torch
 from numpy.typing import NDArray
 
 from domains.trajectory.batch import Case, Window
+from domains.trajectory.contrast import parts
 from domains.trajectory.costs.language import Constraint, compile, parse
 from domains.trajectory.costs.report import Residual, drawn_goals, residuals
 from domains.trajectory.costs.setting import Setting
 from domains.trajectory.forecast import Forecast
 from domains.trajectory.guiding import Guidance
+from domains.trajectory.model import Predictor
 from domains.trajectory.predict import Guide
 from domains.trajectory.prepared import Prepared
 from domains.trajectory.scene import Scene
+from guided.denoiser import Denoiser
 from guided.energy import Energy
+from guided.guidance.registry import Named
 from guided.sampler import Sampler
 
 Ask = Callable[[Setting], Energy]
@@ -28,18 +32,26 @@ def setting_of(prepared: Prepared, scene: Scene, one: Case) -> Setting:
     return Setting.of(scene, one.agents, window.dt, window.future, one.origin)
 
 
-def guide(ask: Ask, how: Guidance) -> Guide:
+def guide(
+    ask: Ask, how: Guidance, named: Named | None = None, weak: Predictor | None = None
+) -> Guide:
     """Return a guide that asks the same of every scene.
 
     Args:
         ask: makes the energy of a scene's futures from its setting.
         how: method, strength and bounds.
+        named: guidance of the predictor by contrast, inside that by the energy; None = none.
+        weak: of it, for autoguidance: see :func:`domains.trajectory.contrast.parts`.
     """
 
     def of(prepared: Prepared, times: Sequence[float]) -> Sampler:
         pairs = zip(prepared.scenes, prepared.cases, strict=True)
         energies = [ask(setting_of(prepared, *pair)) for pair in pairs]
-        return how.sampler(prepared, times, energies)
+
+        def sampler(denoiser: Denoiser) -> Sampler:
+            return how.sampler(prepared, times, energies, denoiser)
+
+        return (named or Named()).sampler(parts(prepared, sampler, weak))
 
     return of
 

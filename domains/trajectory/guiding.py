@@ -19,7 +19,7 @@ from domains.trajectory.costs.cost import Cost
 from domains.trajectory.costs.quadratic import Quadratic, misfit_of
 from domains.trajectory.prepared import Prepared
 from domains.trajectory.squares import Squares
-from guided.denoiser import DenoiserWrapper
+from guided.denoiser import Denoiser, DenoiserWrapper
 from guided.energy import Energy, WeightedSum
 from guided.guidance import ECM, ECMR, MPGD, Between, NextNoiseMean, ScoreFunction
 from guided.sampler import Sampler
@@ -60,7 +60,11 @@ class Guidance:
             )
 
     def sampler(
-        self, prepared: Prepared, times: Sequence[float], energies: Sequence[Energy]
+        self,
+        prepared: Prepared,
+        times: Sequence[float],
+        energies: Sequence[Energy],
+        denoiser: Denoiser | None = None,
     ) -> Sampler:
         """Return the guided sampler.
 
@@ -69,8 +73,9 @@ class Guidance:
             times: of the run.
             energies: of the futures of each scene, in metres from its origin; of one kind, e.g.
                 the same wishes: whether shorter steps are tried goes by all of them.
+            denoiser: of the scenes, e.g. a contrast; None = the predictor's own.
         """
-        plain = prepared.denoiser
+        plain = prepared.denoiser if denoiser is None else denoiser
         if self.method == "none" or self.strength == 0:
             return DDIM(plain)
         energy = energy_of(prepared, energies)
@@ -79,10 +84,12 @@ class Guidance:
             scale = self.strength / response(prepared)
             return Between(NextNoiseMean(DDIM(plain), energy, scale), low)
         halvings = 0 if all(map(_one_goal, energies)) else HALVINGS
-        return DDIM(Between(self._denoiser(prepared, energy, halvings), low))
+        return DDIM(Between(self._denoiser(plain, prepared, energy, halvings), low))
 
-    def _denoiser(self, prepared: Prepared, energy: Energy, halvings: int) -> DenoiserWrapper:
-        plain, metric = prepared.denoiser, None
+    def _denoiser(
+        self, plain: Denoiser, prepared: Prepared, energy: Energy, halvings: int
+    ) -> DenoiserWrapper:
+        metric = None
         scale = self.strength / response(prepared)
         if self.method == "score-function":
             return ScoreFunction(plain, energy, scale)

@@ -134,13 +134,27 @@ def save_model(
     config: ModelConfig,
     weights: dict[str, Tensor],
     kinds: Sequence[str] = KINDS,
+    weak: dict[str, Tensor] | None = None,
     **about: Any,
 ) -> None:
-    """Write weights in half precision, the latents' whole, and any facts worth keeping."""
-    fixed = {k: v for k, v in weights.items() if k.startswith("latents.")}
-    learned = {k: v.half() for k, v in weights.items() if k not in fixed}
-    facts = {"model": asdict(config), "kinds": list(kinds), **about}
-    save(folder, facts, model={**learned, **fixed})
+    """Write weights in half precision, the latents' whole, and any facts worth keeping.
+
+    Args:
+        folder: where to.
+        config: the architecture.
+        weights: of the model.
+        kinds: of agents that it is trained on.
+        weak: of an early snapshot of it, for autoguidance; None = none.
+        about: anything JSON can hold.
+    """
+    groups: dict[str, Any] = {"model": _halved(weights)}
+    if weak is not None:
+        groups["weak"] = _halved(weak)
+    save(folder, {"model": asdict(config), "kinds": list(kinds), **about}, **groups)
+
+
+def _halved(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v if k.startswith("latents.") else v.half() for k, v in weights.items()}
 
 
 def load_model(folder: Path = SHIPPED) -> Predictor:
@@ -149,15 +163,25 @@ def load_model(folder: Path = SHIPPED) -> Predictor:
     Raises:
         CheckpointError: for a missing, truncated or foreign checkpoint.
     """
+    return load_models(folder)["model"]
+
+
+def load_models(folder: Path = SHIPPED) -> dict[str, Predictor]:
+    """Return the predictor as ``model``, and its early snapshot as ``weak`` if it was kept.
+
+    Raises:
+        CheckpointError: for a missing, truncated or foreign checkpoint.
+    """
     stored, tensors = load(folder)
     try:
         fields = dict(stored["model"])
         config = ModelConfig(**{**fields, "window": Window(**fields["window"])})
-        predictor = Predictor(config, stored["kinds"])
-        predictor.load_state_dict({k: v.float() for k, v in tensors["model"].items()})
+        found = {name: Predictor(config, stored["kinds"]) for name in ("model", *tensors)}
+        for name, predictor in found.items():
+            predictor.load_state_dict({k: v.float() for k, v in tensors[name].items()})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{folder} is no checkpoint of a trajectory predictor ({type(error).__name__}); give "
             f"the folder that guided-trajectory train wrote"
         ) from None
-    return predictor.eval().requires_grad_(False)
+    return {name: one.eval().requires_grad_(False) for name, one in found.items()}

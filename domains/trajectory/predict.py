@@ -59,7 +59,8 @@ def sampled(prepared: Prepared, how: Sampling, guide: Guide = unguided) -> Tenso
     require_start(prepared.predictor, how)
     times = uniform(how.steps, start=how.start)
     sampler = guide(prepared, times)
-    u = sampler.sample(prepared.noise(how.samples, how.seed), times, rng=Rng(how.seed))
+    noise, scene = prepared.noise(how.samples, how.seed), prepared.numbers(how.samples)
+    u = sampler.sample(noise, times, scene, rng=Rng(how.seed))
     return prepared.decode(u)
 
 
@@ -70,7 +71,7 @@ def require_finite(positions: Tensor) -> Tensor:
         ValueError: where a guidance has diverged.
     """
     if not bool(positions.isfinite().all()):
-        raise ValueError("the guidance diverged: positions are no numbers; lower --strength")
+        raise ValueError("the guidance diverged: positions are no numbers; lower its strength")
     return positions
 
 

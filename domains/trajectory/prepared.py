@@ -1,7 +1,8 @@
 """Scenes ready to be sampled: all that does not depend on the noise, computed once.
 
 Axis 0 of x is B S: the S samples of each of B scenes, side by side. The context of a scene is one
-copy for all its samples, bound to the denoiser, so that guidance methods need not know of it.
+copy for all its samples, bound to the denoiser, so that guidance methods need not know of it. The
+condition of a row is the number of its scene, by which rows that were stacked or taken are told.
 """
 
 import zlib
@@ -17,18 +18,24 @@ from torch import Tensor
 
 from domains.trajectory.batch import Case, Inputs, case, collate, padded
 from domains.trajectory.decoding import Decoder
+from domains.trajectory.layout import Layout
 from domains.trajectory.model import Predictor
 from domains.trajectory.network.encoder import Encoding
 from domains.trajectory.network.joint import Context
 from domains.trajectory.network.modes import Modes
 from domains.trajectory.scene import Scene
 from guided.denoiser import NetDenoiser
+from guided.nets.control import Control, Stacked
 from guided.rng import Rng, stream_seed
 from guided.schedule import Level
 
 
 class BoundDenoiser(NetDenoiser):
-    """A joint denoiser that has its scenes with it: called with ``cond=None``.
+    """A joint denoiser that has its scenes with it: ``cond`` is the number of each row's scene.
+
+    ``cond=None`` is for rows whose scenes have the same number of samples, side by side. Other rows
+    are laid out again, which copies x and the result, (R, A, k), once. Branches under different
+    controls are a call of the network each: 2 calls of R rows instead of one of 2 R.
 
     Args:
         denoiser: shared, not copied.
@@ -39,9 +46,30 @@ class BoundDenoiser(NetDenoiser):
         super().__init__(denoiser.net, denoiser.schedule, denoiser.prediction)
         self.context = context
 
+    @property
+    def layers(self) -> int:
+        """Return how many blocks of the network a control can act on."""
+        net: Any = self.net
+        return len(net.layers)
+
     def output(self, x: Tensor, level: Level, cond: Any = None, control: Any = None) -> Tensor:
-        """Call the network on x (B S, A, k)."""
-        return super().output(x, level, self.context, control)
+        """Call the network on x (R, A, k), with the numbers of its scenes (R,) or None."""
+        time = self._time(x, level)
+        if not isinstance(control, Stacked):
+            return self._called(x, time, cond, control)
+        sizes = control.sizes
+        scene = [None] * len(sizes) if cond is None else cond.split(sizes)
+        branches = zip(x.split(sizes), time.split(sizes), scene, control.parts, strict=True)
+        return torch.cat([self._called(*branch) for branch in branches])
+
+    def _called(
+        self, x: Tensor, time: Tensor, scene: Tensor | None, control: Control | None
+    ) -> Tensor:
+        layout = None if scene is None else Layout.of(scene, len(self.context.agents))
+        if layout is None:
+            return self.net(x, time, self.context, control)
+        rows = self.net(x[layout.take], time[layout.take], self.context, control)
+        return rows[layout.back]
 
 
 @dataclass(frozen=True)
@@ -78,6 +106,20 @@ class Prepared:
         here, heading = self.inputs.positions[:, :, -1], self.inputs.headings[:, :, -1]
         latents = self.predictor.latents
         return Decoder.of(latents, self.mean, self.std, here, heading, ~stays)
+
+    def bound(self, predictor: Predictor) -> BoundDenoiser:
+        """Return the denoiser of another predictor of these scenes, in the coordinates of this one.
+
+        Args:
+            predictor: with the same latents, e.g. of an earlier step of the same training.
+        """
+        net: Any = predictor.joint.net
+        context = net.context(*predictor.marginal(self.inputs), self.mean, self.std)
+        return BoundDenoiser(predictor.joint, context)
+
+    def numbers(self, samples: int) -> Tensor:
+        """Return the number of each row's scene, (B samples,)."""
+        return torch.arange(len(self.scenes)).repeat_interleave(samples)
 
     def decode(self, u: Tensor) -> Tensor:
         """Return positions (B S, A, F, 2), metres from each scene's origin, of u (B S, A, k).

@@ -94,6 +94,9 @@ def held_out_losses(
 def ship(
     target: Path, data: Dataset, config: TrajectoryTraining, state: TrainState, **about: Any
 ) -> None:
-    """Write the averaged weights of a finished run on some data to ``target``."""
+    """Write the averaged weights of a finished run on some data to ``target``.
+
+    Its snapshot goes with them, if one was taken (``--loop.snapshot-at``).
+    """
     facts = {"steps": state.step, "training": asdict(config), **about}
-    save_model(target, config.model, state.ema, data.kinds, **facts)
+    save_model(target, config.model, state.ema, data.kinds, state.weak, **facts)

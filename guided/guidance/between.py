@@ -32,12 +32,12 @@ class BetweenStep(StepWrapper):
     def __init__(self, method: StepWrapper, low: float, high: float) -> None:
         super().__init__(method)
         self.low, self.high = low, high
+        self.method = method
         self.bare: Sampler = method.bare if isinstance(method, BetweenStep) else method.sampler
 
     def bare_memory(self, memory: Any) -> Any:
         """Return the part of the memory that is the sampler's."""
-        assert isinstance(self.sampler, StepWrapper)
-        return self.sampler.bare_memory(memory)
+        return self.method.bare_memory(memory)
 
     def step(self, state: State, t: Level, s: Level, cond: Any, rng: Rng) -> State:
         """Step with or without the method, which begins anew where it comes back."""

@@ -127,6 +127,8 @@ def perturbed(control: Control | Callable[[Level], Control]) -> Weak:
 def evaluate(calls: Sequence[Call]) -> list[Prediction]:
     """Evaluate calls; those of one network at one level are stacked into one call of it.
 
+    One that tells requests apart by the place of their rows is called for each alone.
+
     Returns:
         Their predictions, in order.
     """
@@ -156,8 +158,16 @@ def _together(calls: list[Call]) -> list[Prediction]:
     if any(call.control for call in calls):
         control = Stacked.of([call.control for call in calls], sizes)
     x, cond = torch.cat([call.x for call in calls]), concat([call.cond for call in calls])
-    x0, eps = predicted(first.denoiser, x, first.level, cond, control)
+    x0, eps = predicted(first.denoiser, x, _level(calls), cond, control)
     return [Prediction(a, b) for a, b in zip(x0.split(sizes), eps.split(sizes), strict=True)]
+
+
+def _level(calls: Sequence[Call]) -> Level:
+    """Return the level of stacked calls, one above the other where every row has its own."""
+    t = calls[0].level.t
+    if not isinstance(t, Tensor) or t.ndim == 0 or len(t) == 1:
+        return calls[0].level
+    return Level(*(torch.cat(parts) for parts in zip(*(c.level for c in calls), strict=True)))
 
 
 def _stackable(a: Call, b: Call) -> bool:
@@ -165,4 +175,5 @@ def _stackable(a: Call, b: Call) -> bool:
         return True
     # Levels of tensors are never compared: branches share the object, or are evaluated apart.
     level = a.level is b.level or (isinstance(a.level.t, float) and a.level == b.level)
-    return level and a.denoiser is b.denoiser and alike(a.cond, b.cond)
+    alone = a.denoiser.by_place  # as it takes rows of another branch for another request's
+    return level and a.denoiser is b.denoiser and not alone and alike(a.cond, b.cond)

@@ -62,7 +62,11 @@ def _momentum(sampler: Sampler, p: Parts, o: Chosen) -> Sampler:
     return Momentum(sampler, o["beta"])
 
 
-CFG_LIKE = {"scale": 2.0, **LIMITS}
+def _pcg(sampler: Sampler, p: Parts, o: Chosen) -> Sampler:
+    # What the domain puts around a denoiser belongs to the law that is corrected towards, too.
+    return PredictorCorrector(sampler, p.sampler(_cfg(p, o)).denoiser, o["corrections"])
+
+
 METHODS: Mapping[str, Method] = {
     "cfg": Method("classifier-free guidance", SCALE, _cfg, needs=("null",)),
     "interval": Method(
@@ -123,16 +127,16 @@ METHODS: Mapping[str, Method] = {
     ),
     "adaptive": Method(
         "classifier-free guidance until both branches agree",
-        {**SCALE, "threshold": 0.99},
+        {**SCALE, "threshold": 0.99, "settle": 1.0},
         _cfg,
-        lambda s, p, o: AdaptiveGuidance(s, o["threshold"]),
+        lambda s, p, o: AdaptiveGuidance(s, o["threshold"], o["settle"]),
         ("null",),
     ),
     "pcg": Method(
         "conditional steps, corrected by Langevin steps of the sharpened law",
         {"scale": 2.0, "corrections": 1},
         None,
-        lambda s, p, o: PredictorCorrector(s, _cfg(p, o), o["corrections"]),
+        _pcg,
         ("null",),
     ),
     "icg": Method(
@@ -151,19 +155,19 @@ METHODS: Mapping[str, Method] = {
         "contrast with attention that sees only itself",
         {**SCALE, "layers": None},
         lambda p, o: PAG(p.denoiser, o["scale"], o["layers"]),
-        needs=("layers",),
+        needs=("layers", "attention"),
     ),
     "seg": Method(
         "contrast with attention of blurred queries",
         {**SCALE, "layers": None, "blur": math.inf},
         lambda p, o: SEG(p.denoiser, o["scale"], o["blur"], o["layers"]),
-        needs=("layers",),
+        needs=("layers", "attention"),
     ),
     "sag": Method(
         "contrast with the sample blurred where attention looks",
         {**SCALE, "layers": None, "blur": 1.0},
         _sag,
-        needs=("layers", "axes"),
+        needs=("layers", "attention", "axes"),
     ),
     "stg": Method(
         "contrast with a block skipped",

@@ -31,8 +31,11 @@ def cap(radius: float, dims: Sequence[int] | None = None) -> DeltaOp:
         return lambda delta, strong, weak: delta
 
     def op(delta: Tensor, strong: Tensor, weak: Tensor) -> Tensor:
-        rms = delta.double().square().mean(axes(delta, dims), keepdim=True).sqrt()
-        return delta * (radius / rms).clamp(max=1).to(delta)
+        square = delta.double().square().mean(axes(delta, dims), keepdim=True)
+        long = square > radius * radius
+        # A root is taken of long ones alone: at 0, where branches agree, it has no slope.
+        factor = (radius / square.where(long, 1.0).sqrt()).where(long, 1.0)
+        return delta * factor.to(delta)
 
     return op
 

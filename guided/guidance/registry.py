@@ -61,6 +61,8 @@ class Options:
     """Confidence from which the classifier's class is left alone (gfcg)."""
     threshold: float | None = None
     """Cosine above which a sample is no longer guided (adaptive)."""
+    settle: float | None = None
+    """Ratio sigma / alpha up to which agreement counts: above, both see noise alone (adaptive)."""
     decay: float | None = None
     """Weight of the past in the running mean of predictions (past)."""
     corrections: int | None = None
@@ -83,6 +85,7 @@ class Parts:
         axes: those of x (B, ...) along which it is smooth, e.g. time, or rows and columns.
         centre: the mean of the data, about which apg projects.
         regions: masks (R, ...) over one sample, which add up to 1.
+        attention: whether there is attention in the layers of the strong branch.
         domain: what a message calls the model.
     """
 
@@ -97,6 +100,7 @@ class Parts:
     axes: tuple[int, ...] | None = None
     regions: Tensor | None = None
     centre: float | Tensor = 0.0
+    attention: bool = True
     domain: str = "this model"
 
 
@@ -109,6 +113,7 @@ LACKS = {
     "axes": "axes along which samples are smooth",
     "regions": "regions of its samples",
     "layers": "layers that can be perturbed",
+    "attention": "attention in its layers",
 }
 
 
@@ -121,18 +126,22 @@ class Method:
         defaults: the options that it reads, with their values; ``scale`` is one number.
         contrast: makes the denoise-level part; None = the plain denoiser.
         step: wraps the sampler of it; None = nothing.
-        needs: the parts that must be there; ``layers`` is a denoiser that takes a control.
+        needs: the parts that must be there; ``layers`` is a denoiser that takes a control, and
+            ``attention`` one that has some.
     """
 
     summary: str
     defaults: Mapping[str, Any]
     contrast: Callable[[Parts, "Chosen"], Contrast] | None = None
-    step: Callable[[Sampler, Parts, "Chosen"], Sampler] | None = None
+    step: "Step | None" = None
     needs: tuple[str, ...] = ()
 
 
 Chosen = Mapping[str, Any]
 """Options of one method after its defaults."""
+
+Step = Callable[[Sampler, Parts, Chosen], Sampler]
+"""Wraps the sampler of a domain, given what the domain has."""
 
 
 def guided(
@@ -148,7 +157,8 @@ def guided(
 
     Raises:
         ValueError: for an unknown name, an option that none of the methods reads, another number
-            of scales than names, or a part that the domain lacks.
+            of scales than names, a part that the domain lacks, or a method that does not fit beside
+            the others or in the domain's sampler.
     """
     if name == "none":
         _unused(options, {}, name)
@@ -160,14 +170,21 @@ def guided(
         _require_parts(one, registry[one], parts)
     pairs = [(registry[n], c) for n, c in zip(names, chosen, strict=True)]
     contrasts = [m.contrast(parts, c) for m, c in pairs if m.contrast]
-    denoiser = parts.denoiser
-    if contrasts:
-        denoiser = contrasts[0] if len(contrasts) == 1 else together(*contrasts)
-    sampler = parts.sampler(denoiser)
-    for method, own in pairs:
+    sampler = parts.sampler(_joined(name, contrasts, parts.denoiser))
+    for one, (method, own) in zip(names, pairs, strict=True):
         if method.step:
-            sampler = method.step(sampler, parts, own)
+            sampler = _stepped(one, method.step, sampler, parts, own)
     return sampler
+
+
+def _joined(name: str, contrasts: Sequence[Contrast], plain: Denoiser) -> Denoiser:
+    """Return contrasts side by side, in one sentence where they do not go together."""
+    if len(contrasts) < 2:
+        return contrasts[0] if contrasts else plain
+    try:
+        return together(*contrasts)
+    except TypeError as error:
+        raise ValueError(f"the guidance {name} does not go together: {error}") from error
 
 
 def known() -> Mapping[str, Method]:
@@ -175,6 +192,22 @@ def known() -> Mapping[str, Method]:
     from guided.guidance.names import METHODS  # the table needs the types above
 
     return METHODS
+
+
+def _stepped(name: str, step: Step, sampler: Sampler, parts: Parts, chosen: Chosen) -> Sampler:
+    """Return the sampler with what a method does to its steps.
+
+    Raises:
+        ValueError: for a method that needs a contrast right inside, where another one, or a method
+            of the domain, lies between.
+    """
+    try:
+        return step(sampler, parts, chosen)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} does not go with what {parts.domain} is sampled by ({error}); take a method "
+            f"that leaves the steps alone, such as cfg, or switch the other one off"
+        ) from None
 
 
 def _chosen(
@@ -201,7 +234,9 @@ def _chosen(
         if scale is not None:
             own["scale"] = scale
         limits = {k: v for k in ("low", "high") if (v := own.get(k)) is not None}
-        chosen.append({**own, "scale": interval(own["scale"], **limits)} if limits else own)
+        if limits:
+            own |= {key: interval(own[key], **limits) for key in ("scale", "slow") if key in own}
+        chosen.append(own)
     return chosen
 
 
@@ -215,9 +250,16 @@ def _unused(options: Options, read: Any, name: str) -> None:
 
 def _require_parts(name: str, method: Method, parts: Parts) -> None:
     for need in method.needs:
-        there = parts.denoiser.layers > 0 if need == "layers" else getattr(parts, need) is not None
-        if not there:
+        if not _has(parts, need):
             raise ValueError(f"{name} needs {LACKS[need]}; {parts.domain} has none")
+
+
+def _has(parts: Parts, need: str) -> bool:
+    if need == "layers":
+        return parts.denoiser.layers > 0
+    if need == "attention":
+        return parts.attention
+    return getattr(parts, need) is not None
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,28 @@ served by :func:`from_s`.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from guided.schedule import Level
 
-Scale = float | Tensor | Callable[[Level], float]
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """A scale w, a number or one per request (R,), where low < sigma / alpha <= high; 1 else."""
+
+    scale: float | Tensor
+    low: float
+    high: float
+
+    def __call__(self, level: Level) -> float | Tensor:
+        """Return w at a level."""
+        return self.scale if self.low < level.noise_to_signal <= self.high else 1.0
+
+
+Scale = float | Tensor | Interval | Callable[[Level], float]
 
 
 def from_s(s: float) -> float:
@@ -20,8 +35,13 @@ def from_s(s: float) -> float:
     return 1.0 + s
 
 
-def interval(scale: float, low: float = 0.0, high: float = math.inf) -> Callable[[Level], float]:
+def interval(scale: float | Tensor, low: float = 0.0, high: float = math.inf) -> Interval:
     r"""Return the scale w where :math:`low < \sigma / \alpha \le high`, and 1 elsewhere.
+
+    Args:
+        scale: w, a number or one per request (R,).
+        low: see there; 0 is neutral.
+        high: see there; infinity is neutral.
 
     Raises:
         ValueError: for bounds that are turned round.
@@ -29,7 +49,7 @@ def interval(scale: float, low: float = 0.0, high: float = math.inf) -> Callable
     Source: Kynkaanniemi et al. 2024, Applying guidance in a limited interval, section 3.
     """
     require_interval(low, high)
-    return lambda level: scale if low < level.noise_to_signal <= high else 1.0
+    return Interval(scale, low, high)
 
 
 def require_interval(low: float, high: float) -> None:
@@ -47,7 +67,15 @@ def require_interval(low: float, high: float) -> None:
 
 def weight(scale: Scale, level: Level) -> float | Tensor:
     """Return w at a level: a number, or (R,)."""
+    if isinstance(scale, Interval):
+        return scale(level)
     return float(scale(level)) if callable(scale) else scale
+
+
+def of_requests(scale: Scale) -> bool:
+    """Return whether a scale has numbers of several requests, who are told apart by place."""
+    inner = scale.scale if isinstance(scale, Interval) else scale
+    return isinstance(inner, Tensor) and inner.numel() > 1
 
 
 def neutral(scale: Scale) -> bool:
@@ -83,6 +111,8 @@ def checked(scale: Scale, method: str) -> Scale:
     Raises:
         ValueError: for one that is not finite, or of no request.
     """
+    if isinstance(scale, Interval):
+        checked(scale.scale, method)
     if callable(scale):
         return scale
     if isinstance(scale, Tensor) and not scale.numel():

@@ -100,6 +100,18 @@ class Control:
                 f"the control acts on layers {sorted(self.layers)}, but the {network} {exist}"
             )
 
+    def require_no_attention(self, network: str) -> None:
+        """Refuse what acts on attention, for a network that has none.
+
+        Raises:
+            ValueError: in words.
+        """
+        if self.attention or self.maps:
+            raise ValueError(
+                f"the control acts on attention, but a {network} has none; skip a block of it "
+                f"(STG), or perturb its embedding of time (TSG)"
+            )
+
     def at(self, layer: int) -> "Here | None":
         """Return what to do in one block; None = nothing."""
         return Here(self, layer) if layer in self.layers else None
@@ -179,6 +191,12 @@ class Stacked:
         for part in self.parts:
             if part:
                 part.require_layers(count, network)
+
+    def require_no_attention(self, network: str) -> None:
+        """Refuse what acts on attention, for a network that has none."""
+        for part in self.parts:
+            if part:
+                part.require_no_attention(network)
 
     def at(self, layer: int) -> "StackedHere | None":
         """Return what to do in one block; None = nothing."""

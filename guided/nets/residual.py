@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from guided.nets.control import Control, Stacked
 from guided.nets.embed import FourierTime
 
 
@@ -57,8 +58,13 @@ class ResidualMLP(Conditioned):
         dim: numbers in one sample; samples of higher rank are flattened.
         cond_dim: width of the condition; 0 = none.
         width: of the hidden layers.
-        depth: residual blocks.
+        depth: residual blocks, which a control may skip.
         time_features: width of the Fourier features of time.
+        null: learn an embedding of "no condition", that of a row which is NaN throughout: the null
+            condition of CFG, which training has to show (:mod:`guided.guidance.training.dropout`).
+
+    Raises:
+        ValueError: for a null condition of a network without conditions.
 
     Source: the blocks of Hansen-Estruch et al. 2023, IDQL, appendix A, without normalisation.
     """
@@ -70,29 +76,86 @@ class ResidualMLP(Conditioned):
         width: int = 256,
         depth: int = 3,
         time_features: int = 32,
+        null: bool = False,
     ) -> None:
         super().__init__(dim, cond_dim, width, depth * width, time_features)
+        if null and not cond_dim:
+            raise ValueError("a null condition needs a network with conditions, got cond_dim=0")
         self.depth = depth
         self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.outlet = nn.Linear(width, dim)
+        self.nothing = nn.Parameter(torch.zeros(depth * width)) if null else None
 
-    def body(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Evaluate on x (..., dim), given an embedding that broadcasts to (..., depth width)."""
-        h = self.inlet(x)
-        parts = embedding.chunk(self.depth, -1)
-        for first, second, part in zip(self.first, self.second, parts, strict=True):
-            h = h + second(silu(first(silu(h)) + part))
-        return self.outlet(h)
+    @property
+    def layers(self) -> int:
+        """Return how many blocks a control can act on."""
+        return self.depth
 
-    def forward(self, x: Tensor, time: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Evaluate the network on x (B, ...), time (B,) and cond (B, cond_dim).
+    @property
+    def null(self) -> bool:
+        """Return whether it knows "no condition"."""
+        return self.nothing is not None
+
+    def embed_cond(self, cond: Tensor) -> Tensor:
+        """Return the embedding (B, depth width) of conditions (B, cond_dim); NaN rows are none.
 
         Raises:
-            ValueError: for another number of inputs, or a condition that is missing or unexpected.
+            ValueError: for conditions of another width, or a network without one.
+        """
+        if self.nothing is None:
+            return super().embed_cond(cond)
+        none = cond.isnan().all(-1, keepdim=True)
+        # Not NaN into the layers: what they make of it has no say, but would have a gradient.
+        known = super().embed_cond(cond.masked_fill(none, 0.0))
+        return torch.where(none, self.nothing, known)
+
+    def body(
+        self, x: Tensor, embedding: Tensor, control: Control | Stacked | None = None
+    ) -> Tensor:
+        """Evaluate on x (..., dim), given an embedding that broadcasts to (..., depth width).
+
+        Args:
+            x: samples; (B, dim) under a control of certain rows.
+            embedding: of time and condition.
+            control: which blocks to skip; what it does to the embedding of time is done before.
+
+        Raises:
+            ValueError: for blocks that do not exist, or a control of attention.
+        """
+        if control:
+            control.require_layers(self.layers, type(self).__name__)
+            control.require_no_attention(type(self).__name__)
+        h = self.inlet(x)
+        parts = zip(self.first, self.second, embedding.chunk(self.depth, -1), strict=True)
+        for index, (first, second, part) in enumerate(parts):
+            after = h + second(silu(first(silu(h)) + part))
+            here = control.at(index) if control else None
+            h = here.kept(h, after) if here else after
+        return self.outlet(h)
+
+    def forward(
+        self,
+        x: Tensor,
+        time: Tensor,
+        cond: Tensor | None = None,
+        control: Control | Stacked | None = None,
+    ) -> Tensor:
+        """Evaluate the network on x (B, ...), time (B,) and cond (B, cond_dim).
+
+        Args:
+            x: noisy samples.
+            time: of them.
+            cond: their conditions.
+            control: which blocks to skip, and what to do to the embedding of time; None = nothing.
+
+        Raises:
+            ValueError: for another number of inputs, a condition that is missing or unexpected,
+                blocks that do not exist, or a control of attention.
         """
         flat = flat_samples(x, self.dim)
-        return self.body(flat, embedding(self, time.to(x.dtype), cond)).reshape(x.shape)
+        embedded = embedding(self, time.to(x.dtype), cond, control)
+        return self.body(flat, embedded, control).reshape(x.shape)
 
 
 class ScalarMLP(Conditioned):
@@ -153,8 +216,13 @@ class ScalarMLP(Conditioned):
         return self.body_slope(flat, embedding(self, time.to(x.dtype), cond)).reshape(x.shape)
 
 
-def embedding(net: Conditioned, time: Tensor, cond: Tensor | None) -> Tensor:
-    """Return the sum of the embeddings of time (B,) and cond (B, cond_dim).
+def embedding(
+    net: Conditioned,
+    time: Tensor,
+    cond: Tensor | None,
+    control: Control | Stacked | None = None,
+) -> Tensor:
+    """Return the sum of the embeddings of time (B,), under a control, and cond (B, cond_dim).
 
     Raises:
         ValueError: for a condition that is missing or unexpected.
@@ -164,6 +232,7 @@ def embedding(net: Conditioned, time: Tensor, cond: Tensor | None) -> Tensor:
         name = type(net).__name__
         raise ValueError(f"{name} has cond_dim={net.cond_dim}, but was given as condition: {got}")
     own = net.embed_time(time)
+    own = control.embedded(own) if control else own
     return own if cond is None else own + net.embed_cond(cond.to(own.dtype))
 
 

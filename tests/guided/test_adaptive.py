@@ -7,10 +7,21 @@ import torch
 
 from guided import CFG, DDIM, SCG, Counted, DPMpp2M, Heun, Level, Rng, State, VPLinear
 from guided.denoiser import Denoiser, Prediction
-from guided.guidance import AdaptiveGuidance, Between, Contrast, NestedCFG, Term
+from guided.guidance import (
+    SCFG,
+    AdaptiveGuidance,
+    Between,
+    CFGZeroStar,
+    Contrast,
+    LinearAG,
+    LinearTable,
+    NestedCFG,
+    Term,
+)
 from guided.guidance.branches import Call, Following
 from guided.guidance.branches import null as null_branch
 from guided.guidance.scale import interval
+from guided.guidance.step.adaptive import Agreed
 from guided.schedule import uniform
 from tests.guided.registry import ENERGY
 from tests.guided.toy import Toy, null
@@ -132,6 +143,21 @@ def test_ops_and_a_finish_work_on_the_rows_that_are_guided() -> None:
     torch.testing.assert_close(found, torch.where(done[:, None], plain, guided))
 
 
+def test_masks_of_requests_stay_with_their_requests() -> None:
+    """Of four requests two are done, so that the rows that are guided are not the first ones."""
+    masks = torch.zeros(4, 2, SIZE, dtype=F64)
+    for request in range(4):
+        masks[request, 0, : 2 * request + 1] = 1
+        masks[request, 1, 2 * request + 1 :] = 1
+    x, cond, done = X[:4], COND[:4], torch.tensor([True, False, True, False])
+    sampler = DDIM(SCFG(Ways(), 3.0, nothing, masks))
+    t, s = VPLinear().levels([0.25, 0.2])
+    state = State(x, memory=Agreed(None, done))
+    found = AdaptiveGuidance(sampler, 1.0).step(state, t, s, cond, Rng(0)).x
+    guided, plain = (a.step(State(x), t, s, cond, Rng(0)).x for a in (sampler, DDIM(Ways())))
+    torch.testing.assert_close(found, torch.where(done[:, None], plain, guided))
+
+
 def drop_after(call: Call, strong: Prediction) -> Call:
     return call._replace(cond=nothing(call.cond))
 
@@ -142,6 +168,13 @@ def test_samplers_without_the_one_contrast_are_refused() -> None:
         AdaptiveGuidance(DDIM(toy))
     with pytest.raises(TypeError, match="got a sampler of BetweenDenoise; put the contrast right"):
         AdaptiveGuidance(DDIM(Between(CFG(toy, 2.0, null))))
+    with pytest.raises(TypeError, match=r"an interval of levels into its scale, e\.g\. .*interval"):
+        AdaptiveGuidance(DDIM(Between(CFG(toy, 2.0, null))))
+    still = DDIM(CFGZeroStar(toy, 2.0, null))
+    with pytest.raises(TypeError, match=r"\(predictions\), which AdaptiveGuidance would drop"):
+        AdaptiveGuidance(still)
+    with pytest.raises(TypeError, match=r"\(predictions\), which LinearAG would drop"):
+        LinearAG(still, LinearTable((0.9, 0.5, 0.0), {}))
     with pytest.raises(TypeError, match="a contrast with one weak branch, got 2 terms"):
         AdaptiveGuidance(DDIM(NestedCFG(toy, [2.0, 3.0], [null, null])))
     with pytest.raises(TypeError, match="made of the strong call alone, got Contrast"):

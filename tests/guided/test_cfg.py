@@ -80,6 +80,24 @@ def test_a_scale_per_request_is_a_loop_over_requests() -> None:
         torch.testing.assert_close(found.eps[i], one.eps[0])
 
 
+def test_scales_zero_and_one_are_one_branch_bit_for_bit() -> None:
+    x, level = Rng(0).normal((6, 3), F64), VPLinear().level(0.5)
+    for w, cond in ((0.0, null(COND)), (1.0, COND)):
+        counted = Counted(Toy(VPLinear()))
+        assert torch.equal(CFG(counted, w, null)(x, level, COND).x0, counted(x, level, cond).x0)
+        assert (counted.calls, counted.rows) == (2, 12)
+
+
+def test_a_level_of_every_row_goes_with_its_row() -> None:
+    counted, x = Counted(Toy(VPLinear())), Rng(0).normal((6, 3), F64)
+    times = torch.linspace(0.2, 0.8, 6, dtype=F64)[:, None]
+    found = CFG(counted, 3.0, null)(x, VPLinear().level(times), COND)
+    assert (counted.calls, counted.rows) == (1, 12)
+    for i, t in enumerate(times[:, 0].tolist()):
+        one = CFG(Toy(VPLinear()), 3.0, null)(x[i : i + 1], VPLinear().level(t), COND[i : i + 1])
+        torch.testing.assert_close(found.x0[i], one.x0[0])
+
+
 @pytest.mark.parametrize("shape", [(), (4,), (6, 1), (12,)])
 def test_a_scale_that_does_not_fit_the_batch_is_refused(shape) -> None:
     guided = CFG(Toy(VPLinear()), torch.full(shape, 2.0), null)
@@ -215,6 +233,15 @@ def test_an_empty_interval_is_the_conditional_model_and_the_whole_one_is_cfg() -
     assert torch.equal(empty, conditional) and rows == 6 * 6
     whole, rows = run(interval(6.0))
     assert torch.equal(whole, run(6.0)[0]) and rows == 2 * 6 * 6
+
+
+def test_an_interval_of_a_scale_per_request_is_a_loop_over_requests() -> None:
+    scales = torch.tensor([0.5, 3.0], dtype=F64)
+    ends = [
+        DDIM(CFG(Toy(VPLinear()), interval(w, 0.2, 2.0), null)).sample(X, TIMES, COND, rng=Rng(0))
+        for w in (scales, 0.5, 3.0)
+    ]
+    torch.testing.assert_close(ends[0], torch.cat([ends[1][:3], ends[2][3:]]))
 
 
 def test_an_interval_that_is_turned_round_is_refused() -> None:

@@ -8,7 +8,7 @@ import torch
 from guided import CFG, DDIM, VE, Counted, DPMpp2M, Heun, RectifiedFlow, Rng, State, VPLinear
 from guided.denoiser import Denoiser, Prediction
 from guided.guidance import Between, CFGpp
-from guided.nets.control import Control, Skip
+from guided.nets.control import Control, Skip, Stacked
 from guided.schedule import uniform
 from tests.guided.toy import Toy, null
 
@@ -140,13 +140,20 @@ def test_controls_reach_both_branches() -> None:
     guided = CFGpp(deep, 0.5, null)
     guided.controlled(X, VPLinear().level(0.5), COND, control)
     assert guided.layers == 2
-    assert deep.given[0].parts == (control, control)
+    assert deep.given == [Stacked((control,), (2 * len(X),))]  # equal neighbours are one part
 
 
 @pytest.mark.parametrize("scale", [-0.1, 1.5, 7.5, torch.tensor([0.5, 2.0])])
 def test_a_scale_that_is_no_share_is_refused(scale) -> None:
     with pytest.raises(ValueError, match=r"CFGpp interpolates, with a scale in \[0, 1\], got"):
         CFGpp(Toy(VPLinear()), scale, null)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, math.nan])
+def test_a_function_that_gives_no_share_is_refused_in_the_call(share) -> None:
+    guided = CFGpp(Toy(VPLinear()), lambda level: share, null)
+    with pytest.raises(ValueError, match=r"CFGpp interpolates, with a scale in \[0, 1\], got"):
+        guided(X, VPLinear().level(0.5), COND)
 
 
 def test_other_mistakes_are_refused() -> None:

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from guided import Chunked, NetDenoiser, VPLinear
 from guided.guidance.branches import Call, evaluate
-from guided.nets import MLP, AttentionControl, Control, Maps, ResidualMLP, Skip, Stacked, attend
+from guided.nets import MLP, AttentionControl, Control, Maps, ScalarMLP, Skip, Stacked, attend
 from guided.nets.attention import MODES, blurred
 from tests.guided.draws import normal
 from tests.guided.small_net import assert_same, denoiser, inputs, transformer
@@ -166,7 +166,7 @@ def test_missing_blocks_are_listed() -> None:
 
 
 def test_a_network_without_blocks_takes_no_control() -> None:
-    for net in (MLP(4, 4), ResidualMLP(4), torch.nn.Flatten()):
+    for net in (MLP(4, 4), ScalarMLP(4), torch.nn.Flatten()):
         bare = NetDenoiser(net, VPLinear())
         assert bare.layers == 0
         with pytest.raises(TypeError, match=f"{type(net).__name__} takes no control, so nothing"):

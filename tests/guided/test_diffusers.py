@@ -192,7 +192,7 @@ def test_latents_are_shifted_and_scaled_both_ways(config):
 
 def test_training_draws_the_timesteps_of_ddpm():
     denoiser = DiffusersDenoiser(unet(), scheduler())
-    level = denoiser._random_level(torch.zeros(4000, 2, 8, 8), Rng(0))
+    level = denoiser._random_level(torch.zeros(4000, 2, 8, 8), Rng(0), 1)
     n = denoiser._time(torch.zeros(4000, 1), level)
     assert (n - n.round()).abs().max() < 1e-4
     assert -0.5 < n.min() < 10 and 990 < n.max() < 999.5

@@ -200,8 +200,9 @@ def test_what_is_refused():
     for beta in (1.0, -1.0, math.nan):
         with pytest.raises(ValueError, match=r"needs a beta in \(-1, 1\), 0 for none, got"):
             Momentum(DDIM(CFG(VP, 2.0, null)), beta)
-    inside = SCG(Momentum(DDPM(CFG(VP, 2.0, null)), 0.5), ENERGY, candidates=2)
-    with pytest.raises(TypeError, match="remembers whole steps, and a method that draws"):
-        run(inside)
+    with pytest.raises(
+        ValueError, match=r"SCG draws from the kernel .* what Momentum does in a st"
+    ):
+        SCG(Momentum(DDPM(CFG(VP, 2.0, null)), 0.5), ENERGY, candidates=2)
     neutral = SCG(Momentum(DDPM(CFG(VP, 2.0, null)), 0.0), ENERGY, candidates=2)
     assert torch.equal(run(neutral), run(SCG(DDPM(CFG(VP, 2.0, null)), ENERGY, candidates=2)))

@@ -11,6 +11,7 @@ from guided.guidance import (
     CFGZeroStar,
     FrequencyGuidance,
     RescaledCFG,
+    cap,
     low_pass,
 )
 from tests.guided.pushes import COND, LEVEL, VP, X, close, null
@@ -51,6 +52,18 @@ def test_a_scale_for_every_request_is_a_loop(make):
         alone = make(VP, w)(X[i : i + 1], LEVEL, COND[i : i + 1])
         close(found.x0[i : i + 1], alone.x0)
         close(found.eps[i : i + 1], alone.eps)
+
+
+def test_a_cap_has_a_slope_where_branches_agree():
+    delta = torch.zeros(2, 3, dtype=X.dtype)
+    delta[1] = torch.tensor([3.0, 0, 4])
+    delta.requires_grad_()
+    found = cap(0.1)(delta, delta, delta)
+    (slope,) = torch.autograd.grad(found.sum(), delta)
+    close(slope[0], torch.ones(3, dtype=X.dtype))
+    # r / rms (I - d d^T / |d|^2) 1, with |d| = 5
+    unit = delta[1].detach() / 5
+    close(slope[1], 0.1 * 3**0.5 / 5 * (1 - unit * unit.sum()))
 
 
 @methods

@@ -59,6 +59,19 @@ def test_a_block_whose_attention_adds_nothing_gives_no_delta() -> None:
     assert (PAG(net, 3.0, 2)(x, level, cond).x0 - net(x, level, cond).x0).abs().max() > 1e-3
 
 
+def test_attention_that_is_the_identity_already_gives_no_delta() -> None:
+    """With keys that are the queries, and sharp: a token looks at itself alone."""
+    net, (x, level, cond) = denoiser(), inputs()
+    block = net.net.blocks[1]
+    for part in (block.qkv.weight, block.qkv.bias):
+        queries, keys, _ = part.chunk(3)
+        keys.copy_(queries)
+    block.gain.fill_(1e3)
+    assert_same(PAG(net, 3.0)(x, level, cond), net(x, level, cond))
+    found, plain = PAG(net, 3.0, layers=0)(x, level, cond), net(x, level, cond)
+    assert (found.x0 - plain.x0).abs().max() > 1e-3
+
+
 def test_pag_around_cfg_perturbs_both_of_its_branches() -> None:
     net, (x, level, cond) = denoiser(), inputs()
     counted = Counted(net)

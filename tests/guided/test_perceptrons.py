@@ -3,8 +3,22 @@ import math
 import pytest
 import torch
 
+from guided import NetDenoiser, VPLinear
 from guided.energy import gradient
-from guided.nets import MLP, FourierTime, RandomFourier, ResidualMLP, ScalarMLP
+from guided.hoist import HoistedDenoiser
+from guided.nets import (
+    MLP,
+    AttentionControl,
+    Control,
+    FourierTime,
+    Maps,
+    RandomFourier,
+    ResidualMLP,
+    ScalarMLP,
+    Skip,
+    Stacked,
+)
+from guided.rng import initial_weights
 from tests.guided.draws import normal
 
 # Embedding of the noise level
@@ -162,3 +176,120 @@ def test_perceptrons_apart_keep_a_sample_of_higher_rank_and_refuse_wrong_inputs(
         kind(6, 1)(x, time)
     with pytest.raises(ValueError, match=r"cond_dim=1.*\(4, 2\)"):
         kind(6, 1).double()(x, time, normal(4, 2))
+
+
+# What a control does in the residual perceptron, and "no condition"
+
+
+def residual(null=False):
+    """Every weight matters; double precision; three blocks of width 4, conditions of width 2."""
+    with initial_weights(1):
+        net = ResidualMLP(3, 2, width=4, depth=3, time_features=4, null=null).double()
+        for parameter in net.parameters():
+            torch.nn.init.normal_(parameter, std=0.5)
+    return net.requires_grad_(False)
+
+
+def shown(rows=6):
+    return normal(rows, 3), torch.linspace(0.1, 0.9, rows, dtype=torch.float64), normal(rows, 2)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 1.0])
+def test_a_skipped_block_counts_in_part(keep):
+    net, (x, time, cond) = residual(), shown()
+    found = net(x, time, cond, Control(skip=Skip(frozenset({0, 2}), keep)))
+    a = written(net.time, FourierTime(4)(time)) + written(net.cond, cond)
+    h = affine(net.inlet, x)
+    for k, share in enumerate((keep, 1.0, keep)):
+        inner = affine(net.first[k], silu(h)) + a[:, 4 * k : 4 * k + 4]
+        h = h + share * affine(net.second[k], silu(inner))
+    torch.testing.assert_close(found, affine(net.outlet, h))
+
+
+def test_a_control_sees_the_embedding_of_time_alone():
+    net, (x, time, cond) = residual(), shown()
+    control = Control(embedding=lambda e: 2 * e + 1)
+    a = 2 * written(net.time, FourierTime(4)(time)) + 1 + written(net.cond, cond)
+    torch.testing.assert_close(net(x, time, cond, control), net.body(x, a))
+
+
+def test_branches_of_a_stack_have_their_own_controls():
+    net, (x, time, cond) = residual(), shown()
+    parts = (None, Control(skip=Skip(frozenset({1}))), Control(embedding=torch.sin))
+    whole = net(x, time, cond, Stacked(parts, (2, 1, 3)))
+    rows = [slice(0, 2), slice(2, 3), slice(3, 6)]
+    each = [net(x[r], time[r], cond[r], part) for r, part in zip(rows, parts, strict=True)]
+    torch.testing.assert_close(whole, torch.cat(each), rtol=1e-12, atol=1e-12)
+    assert (whole - net(x, time, cond)).abs().amax(1)[2:].min() > 1e-3
+    assert torch.equal(whole[:2], net(x, time, cond)[:2])
+
+
+def test_what_does_not_act_in_a_perceptron_is_refused():
+    net, given = residual(), shown()
+    denoiser = NetDenoiser(net, VPLinear())
+    assert denoiser.layers == net.layers == 3
+    with pytest.raises(ValueError, match=r"layers \[3\], but the ResidualMLP has blocks 0 to 2"):
+        net(*given, Control(skip=Skip(frozenset({3}))))
+    layers = frozenset({1})
+    for wrong in (Control(AttentionControl(layers)), Control(maps=Maps(layers))):
+        for control in (wrong, Stacked((None, wrong), (3, 3))):
+            with pytest.raises(ValueError, match="acts on attention, but a ResidualMLP has none"):
+                net(*given, control)
+
+
+def test_a_row_of_nan_is_no_condition():
+    net, (x, time, cond) = residual(null=True), shown()
+    assert net.null and not residual().null
+    cond[[1, 4]] = math.nan
+    found = net(x, time, cond)
+    for row in range(6):
+        own = net.nothing if row in (1, 4) else net.cond(cond[row])
+        a = net.embed_time(time[row : row + 1]) + own
+        torch.testing.assert_close(found[row : row + 1], net.body(x[row : row + 1], a))
+    cond[0, 1] = math.nan  # a part of a condition is missing, which nothing was learned for
+    assert net(x, time, cond)[0].isnan().all()
+    with pytest.raises(ValueError, match="a null condition needs a network with conditions"):
+        ResidualMLP(3, null=True)
+
+
+def test_no_condition_is_learned_and_spoils_no_gradient():
+    net, (x, time, cond) = residual(null=True).requires_grad_(True), shown()
+    cond[[1, 4]] = math.nan
+    net(x, time, cond).square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in net.parameters())
+    assert net.nothing.grad.abs().max() > 1e-3
+    assert all(p.grad.abs().max() > 1e-6 for p in net.cond.parameters())
+
+
+def test_a_network_begins_the_same_with_and_without_a_null_condition():
+    def made(null):
+        with initial_weights(0):
+            return ResidualMLP(3, 2, width=4, null=null)
+
+    plain, other = made(False), made(True)
+    assert {*other.state_dict()} - {*plain.state_dict()} == {"nothing"}
+    x, time, cond = (part.float() for part in shown())
+    assert torch.equal(plain(x, time, cond), other(x, time, cond))
+
+
+@pytest.mark.parametrize("cond_dim", [0, 2])
+def test_a_hoisted_network_takes_the_same_controls(cond_dim):
+    with initial_weights(0):
+        net = ResidualMLP(3, cond_dim, width=4, depth=3, time_features=4).double()
+    denoiser = NetDenoiser(net.requires_grad_(False), VPLinear())
+    hoisted, level = HoistedDenoiser(denoiser, [0.5, 0.2]), VPLinear().level(0.5)
+    x, _, cond = shown()
+    given = cond if cond_dim else None
+    embedded = hoisted.embed(cond) if cond_dim else None
+    one = Control(skip=Skip(frozenset({1}), 0.3), embedding=torch.sin)
+    for control in (None, one, Stacked((None, one), (2, 4))):
+        wanted = denoiser.controlled(x, level, given, control)
+        found = hoisted.controlled(x, level, embedded, control)
+        torch.testing.assert_close(found.x0, wanted.x0, rtol=1e-12, atol=1e-12)
+    assert hoisted.layers == 3
+
+
+def test_a_hoisted_network_of_another_kind_takes_no_control():
+    hoisted = HoistedDenoiser(NetDenoiser(ScalarMLP(3), VPLinear()), [0.5])
+    with pytest.raises(TypeError, match="a hoisted ScalarMLP takes no control; use a ResidualMLP"):
+        hoisted.output(torch.zeros(2, 3), VPLinear().level(0.5), None, Control())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from guided import DDIM, VPLinear
-from guided.denoiser import NetDenoiser
+from guided.denoiser import DenoiserWrapper, NetDenoiser, Prediction
 from guided.guidance.names import METHODS
 from guided.guidance.registry import LACKS, Named, Options, Parts, guided
 from guided.nets import Transformer
@@ -112,6 +112,34 @@ def test_limits_leave_the_rest_of_the_run_alone():
     assert torch.equal(run("interval", 3.0), run("cfg", 3.0, low=0.2, high=2.0))
 
 
+def test_limits_hold_for_every_band():
+    nowhere = run("frequency", 3.0, slow=2.0, low=2.0, high=2.0)
+    assert torch.equal(nowhere, PLAIN)
+    whole = run("frequency", 3.0, slow=2.0, low=0.0, high=math.inf)
+    assert torch.equal(whole, run("frequency", 3.0, slow=2.0))
+
+
+def test_methods_that_change_the_push_stand_beside_others():
+    assert torch.equal(run("tcfg+pag", 2.0, 1.0), run("tcfg", 2.0))
+    assert torch.equal(run("apg+pag", 2.0, 1.0), run("apg", 2.0))
+    assert torch.equal(run("frequency+pag", 2.0, 1.0), run("frequency", 2.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("apg+momentum", r"momentum does not go with what .* \(Momentum wraps a plain sampler"),
+        ("cfg+adaptive", r"AdaptiveGuidance needs a contrast with one weak branch, got 2 terms"),
+        ("cfg+cfgpp", r"together takes contrasts, got CFGpp"),
+        ("cfg+cfg-zero-star", r"\(predictions\), which together would drop"),
+        ("momentum+past", r"PastGuidance changes the one prediction of a step"),
+    ],
+)
+def test_names_that_do_not_go_together_are_refused_in_words(name, message):
+    with pytest.raises(ValueError, match=message):
+        guided(name, Options(), parts())
+
+
 def test_options_reach_the_method():
     assert not torch.equal(run("apg", 3.0, radius=0.01), run("apg", 3.0))
     assert torch.equal(run("apg", 3.0, eta=1.0, radius=math.inf, beta=0.0), run("cfg", 3.0))
@@ -148,6 +176,7 @@ def test_bad_input(name, options, message):
         ("autoguidance", {"weak": None}, r"autoguidance needs a weak network.*; the toy has none"),
         ("gfcg", {"classify": None}, r"gfcg needs a classifier; the toy has none"),
         ("sag", {"axes": None}, r"sag needs axes along which samples are smooth"),
+        ("pag", {"attention": False}, r"pag needs attention in its layers; the toy has none"),
     ],
 )
 def test_what_a_domain_lacks_is_said(name, lacking, message):
@@ -163,6 +192,32 @@ def test_a_network_without_layers_is_said():
     plain = NetDenoiser(Plain(), VPLinear(), "v")
     with pytest.raises(ValueError, match=r"pag needs layers that can be perturbed"):
         guided("pag", Options(), parts(denoiser=plain))
+
+
+class Around(DenoiserWrapper):
+    """What a domain puts around a contrast: the clean estimate is cut."""
+
+    def forward(self, x, level, cond=None):
+        x0, eps = self.denoiser(x, level, cond)
+        return Prediction(x0.clamp(-0.5, 0.5), eps)
+
+
+def test_a_domain_may_put_a_method_around_the_contrast():
+    own = parts(sampler=lambda denoiser: DDIM(Around(denoiser)))
+    assert run("cfg", 3.0, own=own).abs().max() == 0.5
+    for name in ("apg", "momentum", "adaptive"):
+        with pytest.raises(ValueError, match=rf"{name} does not go with what the toy is sampled"):
+            guided(name, Options(), own)
+    with pytest.raises(ValueError, match=r"adaptive does not go with .* got 2 terms"):
+        guided("pag+adaptive", Options(), parts())
+
+
+def test_pcg_corrects_towards_the_law_of_the_domain():
+    x, rng = Rng(range(4)).normal(SHAPE, torch.float64), Rng(range(4))
+    sampler = guided("pcg", Options(), parts(sampler=lambda denoiser: DDIM(Around(denoiser))))
+    level = sampler.denoiser.schedule.level(TIMES[1])
+    assert sampler.corrector(x, level, LABELS).x0.abs().max() <= 0.5
+    assert sampler.sample(x, TIMES, LABELS, rng=rng).isfinite().all()
 
 
 def test_named_is_what_a_command_line_gives():

@@ -2,7 +2,19 @@ import pytest
 import torch
 
 from guided import CFG, Counted, NetDenoiser, VPLinear
-from guided.guidance import PAG, SAG, STG, Contrast, FactorisedSTG, Term, together
+from guided.guidance import (
+    APG,
+    PAG,
+    SAG,
+    STG,
+    CFGZeroStar,
+    Contrast,
+    FactorisedSTG,
+    FrequencyGuidance,
+    Term,
+    low_pass,
+    together,
+)
 from guided.guidance.branches import null
 from guided.nets import AttentionControl, Control, Skip
 from tests.guided.small_net import assert_same, denoiser, inputs, no_label, transformer
@@ -46,6 +58,19 @@ def test_a_finish_is_kept_with_its_space() -> None:
     torch.testing.assert_close(both(x, level, cond).eps, 0.5 * bare(x, level, cond).eps)
 
 
+def test_methods_that_only_look_once_stand_beside_others() -> None:
+    net, (x, level, cond) = denoiser(), inputs()
+    apg, bands = APG(net, 3.0, no_label, radius=0.1), low_pass(1.0, (1,))
+    frequency = FrequencyGuidance(net, (1.5, 3.0), no_label, bands)
+    pag, plain = PAG(net, 2.0), net(x, level, cond).x0
+    pushes = [method(x, level, cond).x0 - plain for method in (apg, frequency, pag)]
+    found = together(apg, frequency, pag)(x, level, cond).x0
+    torch.testing.assert_close(found, plain + sum(pushes))
+    wrong = FrequencyGuidance(net, (1.5, 3.0), no_label, (bands[0], bands[0]))
+    with pytest.raises(ValueError, match="the bands sum to the identity"):
+        together(wrong, pag)(x, level, cond)
+
+
 def test_what_cannot_be_put_side_by_side_is_refused() -> None:
     net = denoiser()
     with pytest.raises(ValueError, match="contrasts of one denoiser, got 2 with 2 denoisers"):
@@ -56,5 +81,7 @@ def test_what_cannot_be_put_side_by_side_is_refused() -> None:
         together(PAG(net, 2.0), net)
     with pytest.raises(TypeError, match=r"FactorisedSTG has a way of its own .*\(combine\)"):
         together(PAG(net, 2.0), FactorisedSTG(net, (2.0, 2.0), (0, 2)))
+    with pytest.raises(TypeError, match=r"\(predictions\), which together would drop; nest it, or"):
+        together(PAG(net, 2.0), CFGZeroStar(net, 2.0, no_label))
     with pytest.raises(ValueError, match="one with a strong branch of its own, got 0 and 2"):
         together(SAG(net, 2.0), SAG(net, 2.0))

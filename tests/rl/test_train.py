@@ -131,7 +131,7 @@ def test_support_actions_belong_to_their_states(tmp_path, monkeypatch):
     sign = data.states[data.at, :1]
     run = Run(replace(data, actions=0.8 * sign), config(200, support=3), tmp_path)
     list(run.train_behaviour())
-    monkeypatch.setattr("domains.rl.train.CHUNK", 64)  # not all states at once
+    monkeypatch.setattr("domains.rl.support.CHUNK", 64)  # not all states at once
     drawing = run.draw_support()
     done = []
     with pytest.raises(StopIteration) as end:

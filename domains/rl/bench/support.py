@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from domains.rl.bench.naive import PlainPolicy
-from domains.rl.train import Run, support_actions
+from domains.rl.support import support_actions
+from domains.rl.train import Run
 from guided.bench.turns import turns
 from guided.rng import Rng
 

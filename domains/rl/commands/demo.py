@@ -1,6 +1,6 @@
 """demo: a shipped policy in its task, with pictures: guided in a maze, or safe between hazards."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from domains.rl.commands.evaluate import Evaluate
 from domains.rl.policy import SHIPPED
+from guided.guidance.registry import Named
 from guided.results import require_writable, versions, write_json
 
 SHIPPED_SAFE = SHIPPED.parent / "point_robot"
@@ -31,6 +32,8 @@ class Demo:
     """Episodes at every scale; of the point robot, from feasible and from infeasible starts."""
     seed: int = 0
     """Of the episodes and the actions."""
+    named: Annotated[Named, tyro.conf.arg(name="")] = field(default_factory=Named)
+    """Guidance of the behaviour itself."""
     quick: bool = False
     """Two short episodes: a smoke test."""
 
@@ -48,6 +51,7 @@ class Demo:
             episodes=self.episodes,
             validation=0,
             seed=self.seed,
+            named=self.named,
             pictures=self.out,
             json=self.out / "figures.json",
             quick=self.quick,
@@ -66,7 +70,14 @@ class Demo:
         truth = Truth.computed(point_robot_training().critics)
         starts = 2 if self.quick else self.episodes
         with tqdm(total=len(KINDS) * LIMIT, desc="driving", unit="step") as bar:
-            found = judged(SHIPPED_SAFE, truth, starts, self.seed, on_step=lambda _: bar.update())
+            found = judged(
+                SHIPPED_SAFE,
+                truth,
+                starts,
+                self.seed,
+                on_step=lambda _: bar.update(),
+                named=self.named,
+            )
         print(table(found.sets))
         print("\n".join(summary(found.outcome)))
         title = "What FISOR takes for feasible, and what is"

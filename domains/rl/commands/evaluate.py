@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from domains.rl.safe.scores import shielded
 from domains.rl.safe.table import require_costs, require_limits, safety
 from domains.rl.safe.table import table as safety_table
 from domains.rl.video import film, require_filmable
+from guided.guidance.registry import Named
 from guided.results import require_writable, versions, write_json
 
 SCALES = (0.0, 1.0, 2.0, 4.0, 8.0)  # tried unless told, where there is an energy
@@ -37,6 +38,8 @@ class Evaluate:
     scales: tuple[float, ...] | None = None
     """Guidance scales; 0 is the behaviour, 1 what the energy was trained for, more is sharper; None
     is 0 1 2 4 8, or 0 alone without an energy."""
+    named: Annotated[Named, tyro.conf.arg(name="")] = field(default_factory=Named)
+    """Guidance of the behaviour itself, at every scale."""
     candidates: int | None = None
     """Actions drawn each time, of which the critics pick one; None is the policy's own number."""
     threshold: float | None = None
@@ -137,7 +140,7 @@ class Evaluate:
             "steps": self.network_calls,
         }
         changes = {name: value for name, value in asked.items() if value is not None}
-        policy = DiffusionPolicy.load(self.policy, **changes)
+        policy = DiffusionPolicy.load(self.policy, named=self.named, **changes)
         if policy.networks.safety is None and self.threshold is not None:
             raise ValueError(
                 "--threshold is for a policy that learned what is feasible; train one with --algo "
@@ -209,6 +212,7 @@ class Evaluate:
             "trials": asdict(test),
             "validation": self._validated(tuple(rows)),
             "candidates": policy.sampling.candidates,
+            "guidance": asdict(policy.named),
             "threshold": policy.sampling.threshold,
             "network_calls": policy.sampling.steps,
             "chosen": chosen,

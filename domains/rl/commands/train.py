@@ -13,6 +13,7 @@ from domains.rl.assess import table
 from domains.rl.curves import Curve
 from domains.rl.data.offline import OfflineData
 from domains.rl.data.sources import load_data
+from domains.rl.imitate import Imitation
 from domains.rl.safe.train import SafeRun, SafeTraining
 from domains.rl.train import PolicyTraining, Progress, Run
 from guided.results import require_writable
@@ -30,15 +31,16 @@ class Train:
 
     dataset: Annotated[str, tyro.conf.Positional]
     """A Minari id, e.g. guided/pointmaze-umaze-mixed-v0, or a D4RL or DSRL HDF5 file."""
-    algo: Literal["cep", "fisor"] = "cep"
-    """``cep`` guides a model of the behaviour by its values; ``fisor`` learns what is feasible from
-    costs or margins, and imitates what earns most inside of it."""
+    algo: Literal["cep", "behaviour", "fisor"] = "cep"
+    """``cep`` guides a model of the behaviour by its values; ``behaviour`` is that model alone;
+    ``fisor`` learns what is feasible from costs or margins, and imitates what earns most inside of
+    it."""
     out: Path = Path("runs/rl")
     """Folder of the run; the finished policy is in its folder ``policy``."""
     config: Annotated[PolicyTraining, tyro.conf.arg(name="")] = field(
         default_factory=PolicyTraining
     )
-    """cep: model, critic, energy and the optimisation of each."""
+    """cep and behaviour: model, critic, energy and the optimisation of each."""
     fisor: SafeTraining = field(default_factory=SafeTraining)
     """fisor: model, critics, weights and the optimisation of each."""
     download: bool = False
@@ -84,8 +86,9 @@ class Train:
         print(f"wrote {self.out / 'policy'}: {run.found()}")
 
     def _run(self, data: OfflineData) -> Run | SafeRun:
-        if self.algo == "cep":
-            return Run(data, self._seeded(self.config), self.out)
+        if self.algo != "fisor":
+            kind = Run if self.algo == "cep" else Imitation
+            return kind(data, self._seeded(self.config), self.out)
         if self.fisor.seed:
             raise ValueError("the seed of every training is --seed; leave out --fisor.seed")
         run = SafeRun(data, self._seeded(self.fisor, self.config.seed), self.out)
@@ -96,10 +99,10 @@ class Train:
     def _curve(self, run: Run | SafeRun) -> Curve | None:
         if not self.curve:
             return None
-        if isinstance(run, SafeRun):
+        if isinstance(run, SafeRun | Imitation):
             raise ValueError(
-                "--curve follows the training of an energy, which --algo fisor has none of; leave "
-                "it out, and use guided-rl evaluate"
+                f"--curve follows the training of an energy, which --algo {self.algo} has none of; "
+                f"leave it out, and use guided-rl evaluate"
             )
         return Curve(run, self.curve, self.episodes)
 

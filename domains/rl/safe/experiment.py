@@ -96,7 +96,7 @@ def judged(
         starts: of each kind.
         seed: of the actions.
         on_step: called with the steps done, of each kind in turn.
-        sampling: fields that replace the policy's own.
+        sampling: fields that replace the policy's own, and ``named``, its guidance.
     """
     policy = DiffusionPolicy.load(folder, **sampling)
     both = starts_by_truth(truth.value, starts, START_SEED)

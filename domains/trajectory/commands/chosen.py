@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 
 from domains.trajectory.forecast import Forecast
-from domains.trajectory.model import SHIPPED, Predictor, load_model
+from domains.trajectory.model import SHIPPED, Predictor, load_model, load_models
 from domains.trajectory.plots import plot_forecast
 from domains.trajectory.predict import Guide, Sampling, predict, unguided
 from domains.trajectory.scene import Scene
@@ -43,6 +43,14 @@ class Chosen:
         return predictor, open_scenes(
             self.source, self.count, self.scene_seed, predictor.config.window
         )
+
+    def weak(self) -> Predictor | None:
+        """Return the predictor as it was early in its training, if that was kept.
+
+        Raises:
+            CheckpointError: for a missing, truncated or foreign checkpoint.
+        """
+        return load_models(self.model).get("weak")
 
 
 def forecasts(

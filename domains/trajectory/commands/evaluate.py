@@ -9,11 +9,13 @@ import tyro
 from tqdm import tqdm
 
 from domains.trajectory.commands.chosen import Chosen
+from domains.trajectory.contrast import contrasted
 from domains.trajectory.evaluate import KINDS, Figures, Kind, evaluate
 from domains.trajectory.model import Predictor
-from domains.trajectory.predict import Sampling, require_start
+from domains.trajectory.predict import Guide, Sampling, require_start, unguided
 from domains.trajectory.scene import Scene
 from domains.trajectory.tasks import judgeable
+from guided.guidance.registry import Named
 from guided.results import require_writable, versions, write_json
 
 COLUMNS = ("ade", "fde", "jade", "jfde", "mean_jade", "mean_jfde", "cr_mean", "cr_jade")
@@ -35,6 +37,8 @@ class Evaluate:
         default_factory=lambda: Sampling(samples=100)
     )
     """How samples are drawn."""
+    named: Annotated[Named, tyro.conf.arg(name="")] = field(default_factory=Named)
+    """Guidance of the predictor itself."""
     worlds: int = 20
     """K."""
     sets: tuple[Kind, ...] = KINDS
@@ -49,8 +53,8 @@ class Evaluate:
         """Sample, score, print a table.
 
         Raises:
-            ValueError: for a set that is given twice, scenes without a future, and what cannot be
-                read or written.
+            ValueError: for a set that is given twice, scenes without a future, what cannot be read
+                or written, and guidance that does not fit.
         """
         require_writable(self.json)
         for kind in self.sets:
@@ -66,10 +70,12 @@ class Evaluate:
         if len(known) < len(scenes):
             print(f"{len(scenes) - len(known)} scenes left out: nobody has a whole future there")
         scenes = known
-        found = scored(predictor, scenes, how, self.worlds, self.sets)
+        guide = contrasted(self.named, chosen.weak())
+        found = scored(predictor, scenes, how, self.worlds, self.sets, guide=guide)
         print(table(found))
         if self.json is not None:
             about = {"source": self.scenes.source, "how": asdict(how)}
+            about["guidance"] = asdict(self.named)
             rows = [asdict(figures) for figures in found]
             write_json(self.json, {"versions": versions(), **about, "sets": rows})
 
@@ -81,11 +87,12 @@ def scored(
     worlds: int,
     sets: Sequence[Kind],
     label: str = "evaluating",
+    guide: Guide = unguided,
 ) -> list[Figures]:
     """Return the figures of every set of worlds, under a progress bar."""
     found: list[Figures] = []
     with tqdm(total=len(scenes), desc=label, unit="scene") as bar:
-        for done, figures in evaluate(predictor, scenes, how, worlds, sets):
+        for done, figures in evaluate(predictor, scenes, how, worlds, sets, guide):
             bar.update(done - bar.n)
             found = figures
     return found

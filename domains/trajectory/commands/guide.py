@@ -10,6 +10,7 @@ import tyro
 from domains.trajectory.animate import animate_comparison
 from domains.trajectory.asking import asking, guide, judged, require_fit, with_goals
 from domains.trajectory.commands.chosen import Chosen, forecasts
+from domains.trajectory.contrast import contrasted
 from domains.trajectory.costs.edits import Edit, edited, parse_edit
 from domains.trajectory.costs.language import Constraint, parse
 from domains.trajectory.costs.plan_file import Plan, read_plan
@@ -19,6 +20,7 @@ from domains.trajectory.guiding import Guidance
 from domains.trajectory.plots import plot_comparison
 from domains.trajectory.predict import Sampling
 from domains.trajectory.scene_file import file_name, write_forecast
+from guided.guidance.registry import Named
 from guided.results import require_writable, versions, write_json
 
 UNGUIDED, GUIDED = "unguided", "guided"
@@ -50,6 +52,8 @@ class Guide:
     """How samples are drawn."""
     guidance: Annotated[Guidance, tyro.conf.arg(name="")] = field(default_factory=Guidance)
     """How they are made to obey."""
+    named: Annotated[Named, tyro.conf.arg(name="")] = field(default_factory=Named)
+    """Guidance of the predictor itself, with and without constraints."""
     worlds: int = 6
     """Worlds to choose of the samples; 0 keeps them all."""
     out: Path = Path("what-if")
@@ -76,8 +80,9 @@ class Guide:
             require_fit(scene, constraints, predictor.config.window)
         how = replace(self.how, samples=8, steps=3) if self.quick else self.how
         keep = self.worlds or None
-        plain = forecasts(predictor, scenes, how, keep)
-        obeying = guide(asking(constraints), self.guidance)
+        weak = self.scenes.weak()
+        plain = forecasts(predictor, scenes, how, keep, contrasted(self.named, weak))
+        obeying = guide(asking(constraints), self.guidance, self.named, weak)
         told = forecasts(predictor, scenes, how, keep, obeying)
         figures = [self._show(*pair, constraints) for pair in zip(plain, told, strict=True)]
         if self.json is not None:

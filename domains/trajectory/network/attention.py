@@ -16,10 +16,13 @@ the output alone.
 Source: Zhou et al. 2023, Query-centric trajectory prediction, equation 3.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from guided.nets.attention import AttentionControl
 
 
 class Related(NamedTuple):
@@ -79,31 +82,41 @@ class RelationAttention(nn.Module):
         keys, values = related.keys + _of_heads(k), related.values + _of_heads(v)
         return related._replace(keys=keys, values=values)
 
-    def forward(self, x: Tensor, related: Related, senders: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        related: Related,
+        senders: Tensor | None = None,
+        control: AttentionControl | None = None,
+    ) -> Tensor:
         """Return what receivers x (B, S, A, width) see, of their shape.
 
         Args:
             x: receivers.
             related: of :meth:`relate` or :meth:`fixed`.
             senders: (B, S, N, width), one set for each sample, or None if folded in.
+            control: what to do to the attention map; None = nothing.
+
+        Raises:
+            ValueError: for a blur of a finite width, as senders lie on no grid.
         """
         own = self.norm(x)
         q = self.query(own).unflatten(-1, (self.heads, -1))  # (B, S, A, heads, c)
         q = q * q.shape[-1] ** -0.5
+        if control and control.mode == "blur":
+            q = _mean_query(q, related, control)
         # Samples share a relation, and come last: a softmax over a short last axis is slow.
         logits = related.keys @ q.permute(0, 2, 3, 4, 1) + related.mask  # (B, A, heads, N, S)
         if senders is None:
-            seen = self._weights(logits, related).mT @ related.values  # (B, A, heads, S, c)
+            weights = _weights(logits, related, control)
+            seen = weights.mT @ related.values  # (B, A, heads, S, c)
             return self.out(seen.permute(0, 3, 1, 2, 4).flatten(-2))
         k, v = self._split(self.content(own if senders is x else self.norm(senders)))
         each = q.transpose(2, 3) @ k.permute(0, 1, 3, 4, 2)  # (B, S, heads, A, N)
-        weights = self._weights(logits + each.permute(0, 3, 2, 4, 1), related)
+        weights = _weights(logits + each.permute(0, 3, 2, 4, 1), related, control)
         seen = (weights.mT @ related.values).permute(0, 3, 1, 2, 4)  # (B, S, A, heads, c)
         each = weights.permute(0, 4, 2, 1, 3) @ v.transpose(2, 3)  # (B, S, heads, A, c)
         return self.out((seen + each.transpose(2, 3)).flatten(-2))
-
-    def _weights(self, logits: Tensor, related: Related) -> Tensor:
-        return logits.softmax(-2) * related.some
 
     def _split(self, both: Tensor) -> tuple[Tensor, Tensor]:
         return both.unflatten(-1, (2, self.heads, -1)).unbind(-3)
@@ -121,6 +134,34 @@ class Feed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the change of x (..., width)."""
         return self.layers(x)
+
+
+def _weights(logits: Tensor, related: Related, control: AttentionControl | None) -> Tensor:
+    """Return the map (B, A, heads, N, S), or what a control makes of it.
+
+    Nobody is among those whom it sees, so that of the identity nothing is left: each is alone.
+    """
+    if control is None:
+        return logits.softmax(-2) * related.some
+    if control.mode in ("identity", "drop"):
+        return torch.zeros_like(logits)
+    if control.mode in ("uniform", "scale"):
+        amount = control.amount if control.mode == "scale" else 0.0
+        logits = torch.where(related.mask == 0, amount * logits, -torch.inf)
+    weights = logits.softmax(-2) * related.some
+    return (1 - control.amount) * weights if control.mode == "soft" else weights
+
+
+def _mean_query(q: Tensor, related: Related, control: AttentionControl) -> Tensor:
+    """Return the mean of the queries (B, S, A, heads, c) of those who see anybody, for all."""
+    if control.amount != math.inf:
+        raise ValueError(
+            f"agents lie on no grid, so that queries have no blur of width {control.amount}; give "
+            f"blur=inf, the mean query"
+        )
+    share = related.some[:, None, :, 0]
+    mean = (q * share).sum(2, keepdim=True) / share.sum(2, keepdim=True).clamp(min=1)
+    return mean.expand_as(q)
 
 
 def _of_heads(part: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from domains.trajectory.network.attention import Feed, Related, RelationAttention
 from domains.trajectory.network.encoder import Encoding
 from domains.trajectory.network.modes import Modes
+from guided.nets.attention import AttentionControl
+from guided.nets.control import Control
 
 
 class Context(NamedTuple):
@@ -76,12 +78,25 @@ class JointNet(nn.Module):
             tuple(one.modes.relate(tokens, counts) for one in layers),
         )
 
-    def forward(self, x: Tensor, time: Tensor, context: Context) -> Tensor:
+    def forward(
+        self, x: Tensor, time: Tensor, context: Context, control: Control | None = None
+    ) -> Tensor:
         """Return the network's output (B S, A, k); the S samples of a scene lie side by side.
 
+        Args:
+            x: noisy whitened latents.
+            time: of each row.
+            context: of the scenes.
+            control: what to do to the attention among agents, which blocks to skip, and what to do
+                to the embedding of time, in all rows alike; None = nothing.
+
         Raises:
-            ValueError: for rows that are no multiple of the scenes, or another number of agents.
+            TypeError: for a control of stacked branches, whose rows do not lie scene by scene.
+            ValueError: for rows that are no multiple of the scenes, another number of agents,
+                blocks that do not exist, or a control that wants attention maps.
         """
+        if control:
+            self._check(control)
         scenes, _, agents, _ = context.agents.shape
         if len(x) % scenes or x.shape[1] != agents:
             raise ValueError(
@@ -90,11 +105,30 @@ class JointNet(nn.Module):
             )
         angle = time[:, None] * self.frequencies
         waves = torch.cat([angle.cos(), angle.sin()], dim=-1)
-        when = self.time(waves).reshape(scenes, -1, 1, self.width)
+        when = self.time(waves)
+        when = (control.embedded(when) if control else when).reshape(scenes, -1, 1, self.width)
         h = self.noisy(x).reshape(scenes, -1, agents, self.width) + context.agents + when
-        for layer, others, modes in zip(self.layers, context.others, context.modes, strict=True):
-            h = layer(h, when, others, modes)
+        blocks = zip(self.layers, context.others, context.modes, strict=True)
+        for index, (layer, others, modes) in enumerate(blocks):
+            here = control.at(index) if control else None
+            after = layer(h, when, others, modes, _attention(control, index))
+            h = here.kept(h, after) if here else after
         return self.out(h).flatten(0, 1)
+
+    def _check(self, control: Control) -> None:
+        if not isinstance(control, Control):
+            raise TypeError(
+                "a JointNet takes one control for all rows, whose samples lie scene by scene; "
+                "BoundDenoiser takes stacked ones apart"
+            )
+        control.require_layers(len(self.layers), type(self).__name__)
+        if control.maps:
+            raise ValueError("a JointNet hands out no attention maps; use PAG, which needs none")
+
+
+def _attention(control: Control | None, layer: int) -> AttentionControl | None:
+    own = control.attention if control else None
+    return own if own and layer in own.layers else None
 
 
 class JointLayer(nn.Module):
@@ -106,8 +140,15 @@ class JointLayer(nn.Module):
         self.others = RelationAttention(width, heads)
         self.feed = Feed(width)
 
-    def forward(self, h: Tensor, when: Tensor, others: Related, modes: Related) -> Tensor:
-        """Return the tokens (B, S, A, width)."""
+    def forward(
+        self,
+        h: Tensor,
+        when: Tensor,
+        others: Related,
+        modes: Related,
+        control: AttentionControl | None = None,
+    ) -> Tensor:
+        """Return the tokens (B, S, A, width); a control is of the attention to the others."""
         h = h + self.modes(h + when, modes)
-        h = h + self.others(h, others, h)
+        h = h + self.others(h, others, h, control)
         return h + self.feed(h)

@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from guided.denoiser import Denoiser, Prediction
-from guided.guidance.branches import Call
+from guided.denoiser import Denoiser
 from guided.guidance.branches import null as null_branch
-from guided.guidance.denoise.contrast import Contrast, Pair, Term
+from guided.guidance.denoise.contrast import Contrast, Term
 from guided.guidance.ops import cap, project
 from guided.guidance.scale import Scale
 
@@ -65,18 +64,17 @@ class APG(Contrast):
     ) -> None:
         # Neutral ops are left out, so that what is left is CFG bit for bit.
         capped = () if radius == math.inf else (cap(radius, dims),)
-        ops = capped if eta == 1 else (*capped, project(eta, dims, centre))
+        ops = capped if eta == 1 else (*capped, self._look, project(eta, dims, centre))
         super().__init__(denoiser, [Term(null_branch(null), scale, ops)])
-        self.looked, self.centre = eta == 1, centre
+        self.looked, self.centre = False, centre
 
-    def predictions(self, call: Call) -> tuple[Prediction, list[Pair]]:
-        """Evaluate both branches, and look at the first strong one."""
-        strong, pairs = super().predictions(call)
-        if pairs and not self.looked:
+    def _look(self, delta: Tensor, strong: Tensor, weak: Tensor) -> Tensor:
+        """Leave the difference, and look at the first strong prediction that is projected on."""
+        if not self.looked:
             # Once: a look at a tensor waits for the device.
             self.looked = True
-            _warn_off_centre(strong.x0 - self.centre)
-        return strong, pairs
+            _warn_off_centre(strong - self.centre)
+        return delta
 
 
 def _warn_off_centre(x0: Tensor) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from guided.denoiser import Denoiser, DenoiserWrapper, Prediction
 from guided.guidance.branches import Call, evaluate
 from guided.guidance.branches import null as null_branch
-from guided.guidance.scale import Scale, checked, per_row, weight
+from guided.guidance.scale import Scale, checked, of_requests, per_row, weight
 from guided.schedule import Level
 
 
@@ -37,7 +37,7 @@ class CFGpp(DenoiserWrapper):
         null: maps a condition to the null condition of the same batch size.
 
     Raises:
-        ValueError: for a scale outside [0, 1].
+        ValueError: for a scale outside [0, 1]; of a function in the call.
 
     Source: Chung et al. 2024, CFG++: Manifold-constrained classifier free guidance for diffusion
         models (arXiv 2406.08070), algorithm 2.
@@ -56,6 +56,11 @@ class CFGpp(DenoiserWrapper):
         """Return those of the denoiser inside."""
         return self.denoiser.layers
 
+    @property
+    def of_requests(self) -> bool:
+        """Return whether the scale is per request."""
+        return of_requests(self.scale)
+
     def forward(self, x: Tensor, level: Level, cond: Any = None) -> Prediction:
         """Return the guided x0 and the unconditional eps."""
         return self.controlled(x, level, cond, None)
@@ -64,6 +69,8 @@ class CFGpp(DenoiserWrapper):
         """Return the guided prediction, both branches under a control."""
         strong = Call(self.denoiser, x, level, cond, control)
         weak, share = null_branch(self.null)(strong), weight(self.scale, level)
+        if not isinstance(share, Tensor):
+            _require_share(share)
         if not isinstance(share, Tensor) and share == 0:
             return evaluate([weak])[0]
         conditional, unconditional = evaluate([strong, weak])
@@ -73,7 +80,7 @@ class CFGpp(DenoiserWrapper):
 
 def _require_share(scale: float | Tensor) -> None:
     low, high = (scale, scale) if not isinstance(scale, Tensor) else (scale.min(), scale.max())
-    if low < 0 or high > 1:
+    if not (low >= 0 and high <= 1):
         raise ValueError(
             f"CFGpp interpolates, with a scale in [0, 1], got {scale}; a scale w of CFG is about "
             f"w (1 - r_s / r_t), where noise-to-signal falls from r_t to r_s in a step"

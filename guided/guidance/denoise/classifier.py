@@ -7,7 +7,7 @@ from torch import Tensor
 
 from guided.denoiser import Denoiser, DenoiserWrapper, Prediction
 from guided.energy import gradient, require_differentiable
-from guided.guidance.scale import per_row
+from guided.guidance.scale import of_requests, per_row
 from guided.schedule import Level
 
 
@@ -56,6 +56,11 @@ class ClassifierGuidance(DenoiserWrapper):
         require_differentiable(energy, type(self).__name__)
         self.energy = energy
         self.scale = scale
+
+    @property
+    def of_requests(self) -> bool:
+        """Return whether the scale is per request."""
+        return of_requests(self.scale)
 
     def forward(self, x: Tensor, level: Level, cond: Any = None) -> Prediction:
         """Return the guided prediction."""

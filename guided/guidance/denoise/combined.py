@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from guided.guidance.denoise.contrast import Contrast
+from guided.guidance.denoise.contrast import Contrast, require_plain
 
 
 def together(*contrasts: Contrast) -> Contrast:
@@ -23,7 +23,9 @@ def together(*contrasts: Contrast) -> Contrast:
         ValueError: for none, other denoisers, or more than one ``finish`` or ``strong``.
     """
     for contrast in contrasts:
-        _require_plain(contrast)
+        if not isinstance(contrast, Contrast):
+            raise TypeError(f"together takes contrasts, got {type(contrast).__name__}")
+        require_plain(contrast, "together")
     if not contrasts or any(c.denoiser is not contrasts[0].denoiser for c in contrasts):
         raise ValueError(
             f"together needs contrasts of one denoiser, got {len(contrasts)} with "
@@ -46,15 +48,3 @@ def together(*contrasts: Contrast) -> Contrast:
     # Registered, so that weak networks and classifiers move between devices with the rest.
     merged.add_module("contrasts", nn.ModuleList(contrasts))
     return merged
-
-
-def _require_plain(contrast: Contrast) -> None:
-    if not isinstance(contrast, Contrast):
-        raise TypeError(f"together takes contrasts, got {type(contrast).__name__}")
-    own = ("forward", "controlled", "active", "predictions", "combine")
-    changed = [name for name in own if getattr(type(contrast), name) is not getattr(Contrast, name)]
-    if changed:
-        raise TypeError(
-            f"{type(contrast).__name__} has a way of its own to combine branches "
-            f"({', '.join(changed)}), which together would drop; nest it instead"
-        )

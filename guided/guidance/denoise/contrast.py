@@ -9,7 +9,7 @@ from torch import Tensor
 
 from guided.denoiser import Denoiser, DenoiserWrapper, Prediction
 from guided.guidance.branches import Call, Following, Weak, Weighed, evaluate
-from guided.guidance.scale import Scale, checked, neutral, per_row, shared, weight
+from guided.guidance.scale import Scale, checked, neutral, of_requests, per_row, shared, weight
 from guided.guidance.space import Space, coordinates, moved, require_space
 from guided.schedule import Level
 
@@ -125,6 +125,11 @@ class Contrast(DenoiserWrapper):
         """Return those of the denoiser inside."""
         return self.denoiser.layers
 
+    @property
+    def of_requests(self) -> bool:
+        """Return whether a scale is per request."""
+        return any(of_requests(term.scale) for term in self.terms)
+
     def controlled(self, x: Tensor, level: Level, cond: Any, control: Any) -> Prediction:
         """Return the guided prediction, all branches of this network under a control."""
         call = Call(self.denoiser, x, level, cond, control)
@@ -195,6 +200,21 @@ class Contrast(DenoiserWrapper):
         weak, w = self.terms[0].weak, weight(self.terms[0].scale, level)
         zero = not isinstance(w, Tensor) and w == 0
         return weak if zero and not isinstance(weak, Following) else None
+
+
+def require_plain(contrast: Contrast, method: str) -> None:
+    """Refuse a contrast that is more than its terms, for methods that take it apart.
+
+    Raises:
+        TypeError: for one that predicts or combines in a way of its own.
+    """
+    own = ("forward", "controlled", "active", "predictions", "combine")
+    changed = [name for name in own if getattr(type(contrast), name) is not getattr(Contrast, name)]
+    if changed:
+        raise TypeError(
+            f"{type(contrast).__name__} has a way of its own to combine branches "
+            f"({', '.join(changed)}), which {method} would drop; nest it, or use another contrast"
+        )
 
 
 def require_schedule(weak: Denoiser, strong: Denoiser) -> None:

@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guided.denoiser import Denoiser, Prediction
+from guided.denoiser import Denoiser
 from guided.guidance.bands import Band
-from guided.guidance.branches import Call
 from guided.guidance.branches import null as null_branch
-from guided.guidance.denoise.contrast import Contrast, DeltaOp, Pair, Term
+from guided.guidance.denoise.contrast import Contrast, DeltaOp, Term
 from guided.guidance.scale import Scale
 from guided.rng import Rng
 
@@ -57,16 +56,20 @@ class FrequencyGuidance(Contrast):
             )
         weak = null_branch(null)
         super().__init__(
-            denoiser, [Term(weak, w, (_in(b, ops),)) for w, b in zip(scales, bands, strict=True)]
+            denoiser,
+            [
+                Term(weak, scale, (self._try, _in(band, ops)))
+                for scale, band in zip(scales, bands, strict=True)
+            ],
         )
         self.bands, self.tried = tuple(bands), False
 
-    def predictions(self, call: Call) -> tuple[Prediction, list[Pair]]:
-        """Evaluate both branches; in the first call, try the bands before."""
-        if not self.tried and self.active(call.level):
-            _require_identity(self.bands, call.x)
+    def _try(self, delta: Tensor, strong: Tensor, weak: Tensor) -> Tensor:
+        """Leave the difference, and in the first call try the bands."""
+        if not self.tried:
+            _require_identity(self.bands, delta)
             self.tried = True
-        return super().predictions(call)
+        return delta
 
 
 def _in(band: Band, ops: Sequence[DeltaOp]) -> DeltaOp:

@@ -33,10 +33,11 @@ class HistoryGuidance(DenoiserWrapper):
 
     .. math:: \hat D(x_G) = \sum_b w_b\, D(x_G \mid H^{k_b}), \qquad \sum_b w_b = 1
 
-    Every branch costs one row of one stacked call. The generated tokens are at the level of the
-    run; those of the history are noised to the level that they claim, with noise drawn once per
-    level from ``Rng(stream_seed(seed, round(t * 2**40)))``, so that a run is a deterministic flow
-    and a token looks the same in all branches of one level. x0 and eps of the generated tokens are
+    Every branch costs one row of one stacked call, or a call where the denoiser has numbers per
+    request. The generated tokens are at the level of the run; those of the history are noised to
+    the level that they claim, with noise drawn once per level from
+    ``Rng(stream_seed(seed, round(t * 2**40)))``, so that a run is a deterministic flow and a token
+    looks the same in all branches of one level. x0 and eps of the generated tokens are
     consistent; the history is predicted as known, and ends at its clean values.
 
     Args:
@@ -89,6 +90,11 @@ class HistoryGuidance(DenoiserWrapper):
         """Return those of the denoiser inside."""
         return self.denoiser.layers
 
+    @property
+    def of_requests(self) -> bool:
+        """Return whether there are several histories."""
+        return len(self.known) > 1
+
     def forward(self, x: Tensor, level: Level, cond: Any = None) -> Prediction:
         """Return the guided prediction of x (B, T, ...)."""
         return self.controlled(x, level, cond, None)
@@ -97,20 +103,30 @@ class HistoryGuidance(DenoiserWrapper):
         """Return the guided prediction, all branches under a control; None = none."""
         times = self._times(x)
         mask = self.history.to(x.device).reshape(-1, *[1] * (x.ndim - 2))
-        n = len(self.shown)
         rows = [torch.where(mask, _rows(shown.x, x, times), x) for shown in self.shown]
         levels = [_spread(shown.level, level, mask, x) for shown in self.shown]
-        found = predicted(
-            self.denoiser,
-            torch.cat(rows),
-            Level(*(torch.cat(parts) for parts in zip(*levels, strict=True))),
-            concat([cond] * n),
-            Stacked.of([control] * n, [len(x)] * n) if control else None,
-        )
+        found = self._found(rows, levels, cond, control)
         known = _rows(self.known, x, times)
         exact = (x - level.alpha * known) / level.sigma
         x0, eps = (self._summed(part, len(x)) for part in found)
         return Prediction(torch.where(mask, known, x0), torch.where(mask, exact, eps))
+
+    def _found(
+        self, rows: Sequence[Tensor], levels: Sequence[Level], cond: Any, control: Any
+    ) -> Prediction:
+        """Return the predictions of all branches, one above the other."""
+        if self.denoiser.by_place:
+            pairs = zip(rows, levels, strict=True)
+            each = [predicted(self.denoiser, x, level, cond, control) for x, level in pairs]
+            return Prediction(*(torch.cat(parts) for parts in zip(*each, strict=True)))
+        n = len(rows)
+        return predicted(
+            self.denoiser,
+            torch.cat(list(rows)),
+            Level(*(torch.cat(parts) for parts in zip(*levels, strict=True))),
+            concat([cond] * n),
+            Stacked.of([control] * n, [len(rows[0])] * n) if control else None,
+        )
 
     def _summed(self, stacked: Tensor, size: int) -> Tensor:
         parts = stacked.split(size)

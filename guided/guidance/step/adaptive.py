@@ -10,7 +10,6 @@ from torch import Tensor
 from guided.denoiser import Prediction
 from guided.guidance.branches import Call, evaluate
 from guided.guidance.denoise.contrast import Pair
-from guided.guidance.scale import per_row
 from guided.guidance.step.one_contrast import require_contrast, require_one_prediction
 from guided.rng import Rng
 from guided.sampler import Sampler, State, StepWrapper
@@ -39,7 +38,8 @@ class AdaptiveGuidance(StepWrapper):
 
     A step costs one network call (two where the weak branch is another network): the strong rows
     of all samples, and the weak rows of those that are still guided. Which these are, the host has
-    to know, so every step waits for the device.
+    to know, so every step waits for the device. A network that has numbers per request inside is
+    called for all rows, and in a call of its own.
 
     The cosine is close to 1 in thousands of dimensions, where the source's thresholds are from; in
     a few, look for another one. It is 1 as well where there is noise alone, as both branches then
@@ -95,16 +95,20 @@ class AdaptiveGuidance(StepWrapper):
         active = self.contrast.active(call.level)
         if not active or not len(rows):
             return evaluate([call])[0], done
-        everyone, weak = evaluate([call, self.weak(call.take(rows))])
-        strong, w = everyone.take(rows), per_row(active[0][1], call.x)
-        if isinstance(w, Tensor):
-            w = w.reshape(-1)[rows]
-        guided = self.contrast.combine(call.level, strong, [Pair(self.term, w, strong, weak)])
+        asked = self.weak(call.take(rows))
+        if call.denoiser.by_place or asked.denoiser.by_place:
+            rows = torch.arange(len(done), device=done.device)
+            asked = self.weak(call)
+        strong, found = evaluate([call, asked])
+        weak = Prediction(*(a.index_copy(0, rows, b) for a, b in zip(strong, found, strict=True)))
+        # Of all rows, as scales and ops may tell requests by their place in the batch.
+        pair = Pair(self.term, active[0][1], strong, weak)
+        guided = self.contrast.combine(call.level, strong, [pair])
+        off = done.reshape(-1, *[1] * (call.x.ndim - 1))
+        kept = Prediction(*(torch.where(off, a, b) for a, b in zip(strong, guided, strict=True)))
         if call.level.noise_to_signal <= self.high:
-            agreed = _cosine(strong.eps, weak.eps) > self.threshold
-            done = done.index_copy(0, rows, agreed)
-        x0, eps = (a.index_copy(0, rows, b) for a, b in zip(everyone, guided, strict=True))
-        return Prediction(x0, eps), done
+            done = done | (_cosine(strong.eps, weak.eps) > self.threshold)
+        return kept, done
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from guided.cond import repeat
+from guided.guidance.step.drawing import require_kernel
 from guided.guidance.step.restart import restarted
 from guided.operator import Operator
 from guided.rng import Rng
@@ -41,7 +42,8 @@ class CPS(StepWrapper):
         high: see there; the first fifth of an EDM grid is above 22.
 
     Raises:
-        ValueError: for a deterministic sampler or numbers out of range.
+        ValueError: for a deterministic sampler, one whose step is more than a draw from its kernel,
+            or numbers out of range.
 
     Source: CPS, 2026 (arXiv 2603.01837), algorithm 1.
     Differs: the noise of y weighs the outputs.
@@ -61,6 +63,7 @@ class CPS(StepWrapper):
                 f"CPS fits the noise of a step and needs a stochastic sampler, got a deterministic "
                 f"{type(sampler).__name__}; use DDIM(denoiser, eta=1)"
             )
+        require_kernel("CPS", sampler)
         if candidates < 2 or restarts < 1:
             raise ValueError(
                 f"CPS needs candidates >= 2 and restarts >= 1, got {candidates} and {restarts}"

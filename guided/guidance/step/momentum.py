@@ -48,8 +48,7 @@ class Momentum(StepWrapper):
             to -0.5.
 
     Raises:
-        TypeError: for a sampler of another denoiser, or another step-level method inside; in a
-            step, inside methods that draw candidates from the kernel of a plain sampler.
+        TypeError: for a sampler of another denoiser, or another step-level method inside.
         ValueError: for a beta outside (-1, 1).
 
     Source: Sadat et al. 2025, Eliminating oversaturation and artifacts of high guidance scales in
@@ -82,18 +81,10 @@ class Momentum(StepWrapper):
         """Return the inner sampler's kernel."""
         return self.sampler.kernel(prediction, t, s, self.bare_memory(memory))
 
-    def remember(self, prediction: Prediction, t: Level) -> Any:
-        """Return what the inner sampler remembers, where there is no momentum.
-
-        Raises:
-            TypeError: with momentum, which no prediction tells.
-        """
-        if self.beta != 0:
-            raise TypeError(
-                "Momentum remembers whole steps, and a method that draws candidates from the "
-                "kernel takes none; give that method the sampler without Momentum"
-            )
-        return self.sampler.remember(prediction, t)
+    @property
+    def steps_by_kernel(self) -> bool:
+        """Return whether there is no momentum, which is of whole steps."""
+        return self.beta == 0 and self.sampler.steps_by_kernel
 
     def bare_memory(self, memory: Any) -> Any:
         """Return the part of the memory that is the sampler's."""

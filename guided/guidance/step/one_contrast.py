@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from guided.guidance.branches import Following, Weak
-from guided.guidance.denoise.contrast import Contrast, Term
+from guided.guidance.denoise.contrast import Contrast, Term, require_plain
 from guided.sampler import Sampler
 from guided.schedule import Level
 
@@ -13,15 +13,18 @@ def require_contrast(method: str, sampler: Sampler) -> tuple[Contrast, Term, Wea
 
     Raises:
         TypeError: for a sampler of another denoiser, or of a contrast with several terms, or one
-            whose weak branch does not start from the call of the strong one.
+            whose weak branch does not start from the call of the strong one, or that predicts or
+            combines in its own way.
     """
     contrast = sampler.denoiser
     if not isinstance(contrast, Contrast):
         raise TypeError(
             f"{method} needs the two branches of a contrast, got a sampler of "
             f"{type(contrast).__name__}; put the contrast right inside the sampler, e.g. "
-            f"{method}(DDIM(CFG(denoiser, ...)), ...)"
+            f"{method}(DDIM(CFG(denoiser, ...)), ...), and an interval of levels into its scale, "
+            f"e.g. guided.guidance.scale.interval(2.0, low, high)"
         )
+    require_plain(contrast, method)
     term = contrast.terms[0]
     if len(contrast.terms) > 1:
         raise TypeError(

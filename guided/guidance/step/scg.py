@@ -9,6 +9,7 @@ from torch import Tensor
 
 from guided.cond import repeat
 from guided.energy import Energy
+from guided.guidance.step.drawing import require_kernel
 from guided.guidance.step.restart import restarted
 from guided.operator import Operator, as_energy
 from guided.rng import Rng
@@ -45,7 +46,8 @@ class SCG(StepWrapper):
         high: see there; the first fifth of an EDM grid is above 22.
 
     Raises:
-        ValueError: for a deterministic sampler, n < 1, restarts < 1 or a negative temperature.
+        ValueError: for a deterministic sampler, one whose step is more than a draw from its kernel
+            (as that of most step-level methods), n < 1, restarts < 1 or a negative temperature.
 
     Source: Huang et al. 2024, Symbolic music generation with non-differentiable rule guided
         diffusion, algorithm 1 (arXiv 2402.14285); CPS, 2026 (arXiv 2603.01837) for the restarts.
@@ -67,6 +69,7 @@ class SCG(StepWrapper):
                 f"SCG chooses between random candidates and needs a stochastic sampler, got a "
                 f"deterministic {type(sampler).__name__}; use DDIM(denoiser, eta=1)"
             )
+        require_kernel("SCG", sampler)
         if candidates < 1:
             raise ValueError(f"SCG needs at least 1 candidate, got {candidates}")
         if temperature < 0:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from guided.denoiser import Prediction
 from guided.energy import Energy, require_differentiable
+from guided.guidance.step.drawing import require_kernel
 from guided.guidance.step.smc import SMC, Weights
 from guided.operator import Operator
 from guided.rng import Rng
@@ -69,7 +70,8 @@ class TDS(SMC):
 
     Raises:
         TypeError: for an energy that is a black box.
-        ValueError: for a deterministic sampler, an unknown twist or numbers out of range.
+        ValueError: for a deterministic sampler, one whose step is more than a draw from its kernel,
+            an unknown twist or numbers out of range.
 
     Source: Wu et al. 2023, Practical and asymptotically exact conditional sampling in diffusion
         models, algorithm 1 (arXiv 2306.17775).
@@ -85,6 +87,7 @@ class TDS(SMC):
         share: float = 0.5,
     ) -> None:
         super().__init__(sampler, energy, particles, share=share)
+        require_kernel("TDS", sampler)
         require_differentiable(self.energy, "TDS")
         if twist not in ("widened", "plain"):
             raise ValueError(f"unknown twist {twist!r}; expected 'widened' or 'plain'")
