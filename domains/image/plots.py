@@ -33,8 +33,7 @@ def sweep_figure(rows: Sequence[Row], floor: Row, path: Path | None = None) -> "
     for index, method in enumerate(methods):
         axes = figure.add_subplot(lines, COLUMNS, index + 1)
         _panel(axes, method, [row for row in rows if row["method"] == method], floor, (low, top))
-        if index == 0:
-            _legend(axes)
+    _legend(figure)
     return save(figure, path)
 
 
@@ -55,7 +54,7 @@ def tradeoff_figure(rows: Sequence[Row], floor: Row, path: Path | None = None) -
         )[0]
         axes.plot(own[-1]["accuracy"], own[-1]["distance"], "o", color=line.get_color())
     axes.axhline(floor["distance"], color=INK, linewidth=0.8, linestyle=(0, (1, 3)))
-    axes.set_yscale("log")
+    _logarithmic(axes)
     axes.set_xlabel("accuracy by the judge", fontsize=9)
     axes.set_ylabel("Fréchet distance (dots: training data)", fontsize=9)
     axes.legend(fontsize=8, frameon=False, ncols=2)
@@ -71,7 +70,7 @@ def _panel(
     distances = [row["distance"] for row in rows]
     axes.axhline(floor["distance"], color=FAINT, linewidth=1.5)
     axes.errorbar(scales, distances, spread, color=DISTANCE, marker="o", markersize=3)
-    axes.set_yscale("log")
+    _logarithmic(axes)
     axes.set_ylim(*limits)
     axes.set_title(method, fontsize=9, loc="left", color=INK)
     axes.tick_params(axis="y", labelcolor=DISTANCE)
@@ -84,10 +83,19 @@ def _panel(
     shares.spines[["top"]].set_visible(False)
 
 
-def _legend(axes: "Axes") -> None:
-    for place, (text, colour) in enumerate(
-        (("distance", DISTANCE), ("accuracy", ACCURACY), ("recall", RECALL))
-    ):
-        axes.text(
-            0.04, 0.93 - 0.11 * place, text, transform=axes.transAxes, fontsize=7, color=colour
-        )
+def _legend(figure: "Figure") -> None:
+    from matplotlib.lines import Line2D
+
+    lines = (("distance", DISTANCE, "-"), ("accuracy", ACCURACY, "-"), ("recall", RECALL, "--"))
+    handles = [Line2D([], [], color=colour, ls=style, label=text) for text, colour, style in lines]
+    figure.legend(handles=handles, loc="outside upper right", ncols=3, fontsize=8, frameon=False)
+
+
+def _logarithmic(axes: "Axes") -> None:
+    """Make y logarithmic, with numbers that are read at a glance."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
