@@ -215,9 +215,15 @@ def karras(
     ``sigma_min`` and ``sigma_max`` bound the ratio sigma / alpha; the upper one is cut where the
     schedule ends.
 
+    Raises:
+        ValueError: for bounds that are turned round or not positive, or a rho that is not.
+
     Source: Karras et al. 2022, eq. 5.
     """
     _check_steps(steps)
+    _check_bounds(sigma_min, sigma_max)
+    if not 0 < rho < math.inf:
+        raise ValueError(f"the rho of a time grid is positive, got {rho}; 7 is usual")
     top = min(sigma_max, schedule.level(1.0).noise_to_signal) ** (1 / rho)
     low = sigma_min ** (1 / rho)
     ratios = ((top + i / max(steps - 1, 1) * (low - top)) ** rho for i in range(steps))
@@ -229,10 +235,19 @@ def log_snr(
 ) -> list[float]:
     """Return a grid uniform in log(alpha / sigma), then 0. Bounds as in :func:`karras`."""
     _check_steps(steps)
+    _check_bounds(sigma_min, sigma_max)
     top = math.log(min(sigma_max, schedule.level(1.0).noise_to_signal))
     low = math.log(sigma_min)
     ratios = (math.exp(top + i / max(steps - 1, 1) * (low - top)) for i in range(steps))
     return [schedule.time(r) for r in ratios] + [0.0]
+
+
+def _check_bounds(sigma_min: float, sigma_max: float) -> None:
+    if not 0 < sigma_min <= sigma_max:
+        raise ValueError(
+            f"a time grid goes from a larger to a smaller ratio of noise to signal, both positive, "
+            f"got sigma_min={sigma_min} and sigma_max={sigma_max}"
+        )
 
 
 def _check_steps(steps: int) -> None:

@@ -4,6 +4,7 @@ Particles of a picture lie side by side, so that P pictures are recovered in one
 another.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -40,7 +41,7 @@ class Settings:
             raise ValueError(
                 f"give at least 1 step, 1 candidate, a rollout of 1 and 2 members, got {self}"
             )
-        if min(self.pull, self.descent) < 0:
+        if not (0 <= self.pull < math.inf and 0 <= self.descent < math.inf):
             raise ValueError(f"scales are 0 or positive, got {self.pull:g} and {self.descent:g}")
 
     @property

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from guided.guidance.ops import axes, require_dims
+from guided.nets.attention import gaussian
 
 Band = Callable[[Tensor], Tensor]
 """A linear map of x (B, ...) to one band of it, of the same shape."""
@@ -31,12 +32,7 @@ def low_pass(sigma: float, dims: Sequence[int]) -> tuple[Band, Band]:
     """
     if not sigma > 0:
         raise ValueError(f"the width of a low pass is positive, got sigma={sigma}")
-
-    def matrix(size: int) -> Tensor:
-        place = torch.arange(size, dtype=torch.float64)
-        return (-0.5 * ((place[:, None] - place) / sigma) ** 2).softmax(dim=1)
-
-    return _split(matrix, dims)
+    return _split(lambda size: gaussian(size, sigma), dims)
 
 
 def dct_split(cut: float, dims: Sequence[int]) -> tuple[Band, Band]:

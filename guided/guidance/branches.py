@@ -5,6 +5,7 @@ the strong call; the factories below are all that the contrast family needs.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -74,9 +75,19 @@ class Following(NamedTuple):
     make: Callable[[Call, Prediction], Call | Weighed]
 
 
-def null(condition: Callable[[Any], Any]) -> Weak:
-    """Return the branch with another condition, such as the null condition."""
-    return lambda call: call._replace(cond=condition(call.cond))
+@dataclass(frozen=True)
+class null:
+    """The branch with another condition, such as the null condition.
+
+    Args:
+        condition: maps a condition to the other one. Branches of one function are equal.
+    """
+
+    condition: Callable[[Any], Any]
+
+    def __call__(self, call: Call) -> Call:
+        """Return the weak call."""
+        return call._replace(cond=self.condition(call.cond))
 
 
 def network(denoiser: Denoiser) -> Weak:

@@ -49,6 +49,8 @@ def _frequency(p: Parts, o: Chosen) -> Contrast:
 
 
 def _sag(p: Parts, o: Chosen) -> Contrast:
+    if o["layers"] and len(o["layers"]) > 1:
+        raise ValueError(f"sag watches one layer, got {list(o['layers'])}")
     layer = o["layers"][0] if o["layers"] else None
     return SAG(p.denoiser, o["scale"], layer, blurred_rows(o["blur"], p.axes or ()))
 

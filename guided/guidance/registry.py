@@ -29,7 +29,7 @@ class Options:
 
     scale: Floats = ()
     """w, one for every name; 1 is neutral, except for cfgpp, where 0 is the model without a
-    condition."""
+    condition, and pcg, which is neutral without corrections."""
     low: float | None = None
     """Guide only where sigma / alpha is above this."""
     high: float | None = None
@@ -267,8 +267,8 @@ class Named:
     """Guidance as a command line asks for it."""
 
     guidance: str = "none"
-    """Guidance of the contrast family by name, or several joined by +: cfg, interval, apg, cfgpp,
-    autoguidance, pag, ... (an unknown name lists all)."""
+    """Guidance of the contrast family by name, or several joined by +, in whose order they
+    wrap a step: cfg, interval, apg, cfgpp, autoguidance, pag, ... (an unknown name lists all)."""
     options: Annotated[Options, tyro.conf.arg(name="guidance")] = field(default_factory=Options)
     """Its options."""
 

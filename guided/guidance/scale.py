@@ -58,7 +58,7 @@ def require_interval(low: float, high: float) -> None:
     Raises:
         ValueError: in words.
     """
-    if low > high:
+    if not low <= high:
         raise ValueError(
             f"the interval of noise levels is turned round: low={low} is above high={high}; give "
             f"the smaller ratio of noise to signal as low"

@@ -140,7 +140,13 @@ def blurred(tokens: Tensor, sigma: float, grid: Sequence[int]) -> Tensor:
 
 
 def smoothed(x: Tensor, sigma: float, axes: Sequence[int]) -> Tensor:
-    """Blur x over some axes with a Gaussian of ``sigma`` places, cut off at the edges."""
+    """Blur x over some axes with a Gaussian of ``sigma`` places, cut off at the edges.
+
+    Raises:
+        ValueError: for a sigma that is not positive.
+    """
+    if not sigma > 0:
+        raise ValueError(f"the sigma of a blur is positive, got {sigma}")
     for axis in axes:
         weight = _gaussian(x.shape[axis], sigma, x.dtype, x.device)
         # From the left, so that what comes out lies in memory as what went in: attention to it is
@@ -153,9 +159,13 @@ def smoothed(x: Tensor, sigma: float, axes: Sequence[int]) -> Tensor:
 def _gaussian(size: int, sigma: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     # Kept, so it must not be born in inference mode, where a later gradient refuses it.
     with torch.inference_mode(False):
-        place = torch.arange(size, dtype=torch.float64)
-        weight = (-0.5 * ((place[:, None] - place) / sigma) ** 2).softmax(dim=-1)
-        return weight.to(device, dtype)
+        return gaussian(size, sigma).to(device, dtype)
+
+
+def gaussian(size: int, sigma: float) -> Tensor:
+    """Return the matrix (size, size) of a Gaussian blur, rows cut off at the edges, in float64."""
+    place = torch.arange(size, dtype=torch.float64)
+    return (-0.5 * ((place[:, None] - place) / sigma) ** 2).softmax(dim=-1)
 
 
 def rotations(length: int, dim: int, base: float = 10000.0) -> Tensor:

@@ -9,7 +9,7 @@ from scipy.integrate import quad
 from guided import CFG, DDIM, DDPM, VE, Counted, Denoiser, Heun, NetDenoiser, Rng, VPLinear
 from guided.denoiser import Prediction
 from guided.exact import Mixture
-from guided.guidance import Between, NestedCFG
+from guided.guidance import Between, NestedCFG, together
 from guided.guidance.scale import from_s, interval
 from guided.schedule import karras, log_snr, uniform
 from tests.guided.laws import extrapolated
@@ -273,3 +273,19 @@ def test_strong_guidance_loses_a_mode_that_an_interval_keeps() -> None:
     share, place = modes(interval(6.0, 0.2, 0.4))
     assert share == pytest.approx(0.5, abs=0.02)
     assert -0.95 < place < -0.8
+
+
+def test_branches_of_one_condition_are_evaluated_once() -> None:
+    """CFG beside CFG is CFG of the sum of both scales less 1, in two rows."""
+    toy = Toy(VPLinear())
+    counted, cond = Counted(toy), torch.tensor([0.1, 0.7, 0.9], dtype=F64)
+    x = Rng(0).normal((3, 4), F64)
+    both = together(CFG(counted, 2.0, null), CFG(counted, 1.5, null))
+    found = both(x, LEVEL, cond)
+    assert (counted.calls, counted.rows) == (1, 6)
+    torch.testing.assert_close(found.x0, CFG(toy, 2.5, null)(x, LEVEL, cond).x0)
+
+
+def test_an_interval_of_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="low=nan"):
+        interval(2.0, math.nan, 1.0)

@@ -124,3 +124,10 @@ def test_mistakes_are_refused() -> None:
     for size in (0.0, -1.0, math.nan, "large"):
         with pytest.raises(ValueError, match="the step size is 'matched' or a positive number"):
             PredictorCorrector(DDIM(toy), toy, 1, size)
+
+
+def test_a_matched_step_that_diverges_is_warned_of() -> None:
+    sampler = PredictorCorrector(DDIM(Toy(VPLinear())), Toy(VPLinear()))
+    x = Rng(0).normal((2, 3))
+    with pytest.warns(UserWarning, match=r"diverges \(4 is the limit\)"):
+        sampler.sample(x, [0.9, 0.2, 0.0], torch.ones(2), rng=Rng(0))

@@ -161,6 +161,8 @@ def test_every_option_is_read_by_some_method_and_every_need_has_words():
         ("cfg", Options(radius=1.0), r"guidance cfg has no option 'radius'; it reads high, low"),
         ("none", Options(scale=(2.0,)), r"guidance none has no option 'scale'; it reads none"),
         ("cfg", Options(low=3.0, high=1.0), r"turned round: low=3.0 is above high=1.0"),
+        ("sag", Options(layers=(0, 1)), r"sag watches one layer, got \[0, 1\]"),
+        ("tsg", Options(noise=math.nan), r"the noise of TSG is a finite number, .* got nan"),
         ("pag", Options(layers=(7,)), r"blocks 0 to 2 of the network, got \[7\]"),
     ],
 )

@@ -161,3 +161,9 @@ def test_wrong_uses_are_refused() -> None:
         SAG(SAG(net, 2.0), 2.0)(x, level, cond)
     with pytest.raises(ValueError, match="nobody watched this call"):
         received(Call(net, x, LEVEL, cond))
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan")])
+def test_a_blur_without_width_is_refused(sigma: float) -> None:
+    with pytest.raises(ValueError, match="the sigma of a blur is positive"):
+        blurred_rows(sigma, [1])(torch.zeros(2, 4, 3))

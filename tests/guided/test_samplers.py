@@ -167,3 +167,17 @@ def test_heun_follows_a_clean_estimate_that_was_moved_alone() -> None:
     bend = toy(euler, s).eps - here.eps
     expected = euler + 0.5 * s.alpha * (s.sigma / s.alpha - t.sigma / t.alpha) * bend
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rho": 0.0}, "rho of a time grid is positive, got 0.0"),
+        ({"rho": -1.0}, "rho of a time grid is positive"),
+        ({"sigma_min": 20.0, "sigma_max": 10.0}, "sigma_min=20.0 and sigma_max=10.0"),
+        ({"sigma_min": 0.0}, "both positive"),
+    ],
+)
+def test_bad_grids_are_refused(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        karras(VE(), 5, **options)

@@ -1,5 +1,7 @@
 """Time-step guidance: guided by the network under a noisy embedding of the noise level."""
 
+import math
+
 from torch import Tensor
 
 from guided.denoiser import Denoiser
@@ -48,6 +50,8 @@ class TSG(Contrast):
         seed: int = 0,
     ) -> None:
         chosen_layers(denoiser, None, "TSG")
+        if not math.isfinite(noise):
+            raise ValueError(f"the noise of TSG is a finite number, 0 for none, got {noise}")
 
         def control(level: Level) -> Control:
             rng, size = level_rng(seed, level, "TSG"), noise * level.t**power

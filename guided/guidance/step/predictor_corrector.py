@@ -1,6 +1,7 @@
 """Predictor and corrector: steps of one model, and Langevin steps of another at every level."""
 
 import math
+import warnings
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -82,6 +83,13 @@ class PredictorCorrector(StepWrapper):
         return replace(moved, x=x, prediction=None)
 
     def _delta(self, t: Level, s: Level) -> float:
-        if isinstance(self.step_size, str):
-            return t.sigma**2 - (t.alpha / s.alpha) ** 2 * s.sigma**2
-        return self.step_size * s.sigma**2
+        if not isinstance(self.step_size, str):
+            return self.step_size * s.sigma**2
+        delta = t.sigma**2 - (t.alpha / s.alpha) ** 2 * s.sigma**2
+        if delta > 4 * s.sigma**2:
+            warnings.warn(
+                f"a correction of {delta / s.sigma**2:.3g} sigma^2 diverges (4 is the limit); take "
+                f"more steps, or give a step size below 4",
+                stacklevel=2,
+            )
+        return delta
