@@ -130,4 +130,4 @@ def test_a_matched_step_that_diverges_is_warned_of() -> None:
     sampler = PredictorCorrector(DDIM(Toy(VPLinear())), Toy(VPLinear()))
     x = Rng(0).normal((2, 3))
     with pytest.warns(UserWarning, match=r"diverges \(4 is the limit\)"):
-        sampler.sample(x, [0.9, 0.2, 0.0], torch.ones(2), rng=Rng(0))
+        sampler.sample(x, [0.9, 0.05, 0.0], torch.ones(2), rng=Rng(0))
