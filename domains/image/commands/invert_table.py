@@ -76,10 +76,14 @@ class InvertTable:
             rows += [_row(name, m, f, measured, labels, judge) for m, f in found.items()]
             drawn.append(_pictures(measured, found))
             _print(name, rows[-len(found) :], self.noise, len(labels))
+            self._write(rows, drawn)
+
+    def _write(self, rows: list[dict[str, Any]], drawn: list[list[Tensor | None]]) -> None:
+        """Write what there is after every operator, so that an interruption loses little."""
         if self.figure is not None:
             headings = [f"{m}{part}" for m in self.methods for part in (", mean", ", one")]
             title = f"Held-out digit 0, noise {self.noise:g}"
-            names = [name.replace(":", "\n") + " " for name in self.operators]
+            names = [name.replace(":", "\n") + " " for name in self.operators[: len(drawn)]]
             draw_grid(drawn, ["truth", "measured", *headings], names, self.figure, title)
         if self.json is not None:
             options = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
