@@ -13,6 +13,8 @@ import torch
 
 import guided
 
+_PACKAGES = Path(guided.__file__).parents[1]
+
 
 def require_writable(*paths: Path | None) -> None:
     """Make the folders of files that a command will write, before it starts its work.
@@ -60,6 +62,21 @@ def write_json(path: Path, figures: Mapping[str, Any]) -> None:
     """
     with in_one_piece(path) as part:
         part.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """Return options as JSON can hold them: paths as text, others as they are.
+
+    A path of what is shipped is told from the folder of the packages on, so that no file names the
+    machine that it was made on.
+    """
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, Path):
+        return str(value.relative_to(_PACKAGES) if value.is_relative_to(_PACKAGES) else value)
+    return value
 
 
 def versions() -> dict[str, Any]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from domains.image.classifier import GUIDE, Classifier, load_classifier
+from domains.image.fit import Kind, fits, require_fit
 from domains.image.model import SHIPPED, ModelConfig, load_model, load_weak, null_label
 from guided.checkpoint import CheckpointError
 from guided.denoiser import Denoiser
@@ -101,12 +102,13 @@ class Generator:
 
         Raises:
             CheckpointError: for a missing, truncated or foreign checkpoint.
+            ValueError: for a weaker model or a classifier of other pictures or classes.
         """
         denoiser, config = load_model(folder)
-        weaker = _snapshot(folder) if weak is None else load_model(weak)[0]
-        return cls(
-            denoiser, config, weaker, _classifier(classifier, config), sampling or Sampling()
-        )
+        kind, model = Kind(config.shape, config.names), f"the model {folder}"
+        weaker = _snapshot(folder) if weak is None else _weak(weak, model, kind)
+        guide = _shipped(kind) if classifier is None else _classifier(classifier, model, kind)
+        return cls(denoiser, config, weaker, guide, sampling or Sampling())
 
     def counted(self) -> tuple[Parts, Callable[[], int]]:
         """Return :meth:`parts`, and what tells how many rows their networks have evaluated."""
@@ -210,9 +212,19 @@ def _snapshot(folder: Path) -> Denoiser | None:
         return None
 
 
-def _classifier(folder: Path | None, config: ModelConfig) -> Classifier | None:
-    if folder is not None:
-        return load_classifier(folder)
-    shipped = load_classifier(GUIDE)
-    fits = (shipped.config.shape, shipped.config.names) == (config.shape, config.names)
-    return shipped if fits else None
+def _weak(folder: Path, model: str, kind: Kind) -> Denoiser:
+    denoiser, config = load_model(folder)
+    require_fit(f"the weaker model {folder}", Kind(config.shape, config.names), model, kind)
+    return denoiser
+
+
+def _classifier(folder: Path, model: str, kind: Kind) -> Classifier:
+    loaded = load_classifier(folder)
+    own = Kind(loaded.config.shape, loaded.config.names)
+    require_fit(f"the classifier {folder}", own, model, kind)
+    return loaded
+
+
+def _shipped(kind: Kind) -> Classifier | None:
+    loaded = load_classifier(GUIDE)
+    return loaded if fits(Kind(loaded.config.shape, loaded.config.names), kind) else None

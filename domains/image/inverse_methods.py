@@ -43,7 +43,12 @@ def enkg(given: Inversion) -> Iterator[Tensor]:
 
 
 def dps(given: Inversion) -> Iterator[Tensor]:
-    """Pull every step down the misfit, through the network."""
+    """Pull every step down the misfit, through the network.
+
+    Raises:
+        NotApplicable: for an operator without a gradient.
+    """
+    _require_differentiable(given, "DPS")
     return given.walk(DPS(given.ancestral, given.operator, given.settings.pull))
 
 
@@ -51,14 +56,20 @@ def tmpd(given: Inversion) -> Iterator[Tensor]:
     """Update every clean estimate by the moments of the network.
 
     Raises:
-        NotApplicable: for an operator that is not linear.
+        NotApplicable: for an operator that is not linear, or has no gradient.
     """
     _require_linear(given, "TMPD")
+    _require_differentiable(given, "TMPD")
     return given.walk(DDIM(TMPD(given.denoiser, given.operator), eta=1.0))
 
 
 def mpgd(given: Inversion) -> Iterator[Tensor]:
-    """Move every clean estimate down the misfit, not through the network."""
+    """Move every clean estimate down the misfit, not through the network.
+
+    Raises:
+        NotApplicable: for an operator without a gradient.
+    """
+    _require_differentiable(given, "MPGD")
     scale = given.settings.descent * given.measurement.noise**2
     return given.walk(DDIM(MPGD(given.denoiser, given.operator, scale)))
 
@@ -92,6 +103,20 @@ METHODS: dict[str, Callable[[Inversion], Iterator[Tensor]]] = {
     "TMPD": tmpd,
     "exact": exact,
 }
+
+
+def _require_differentiable(given: Inversion, method: str) -> None:
+    """Refuse an operator that is a black box.
+
+    Raises:
+        NotApplicable: in words.
+    """
+    if not given.operator.differentiable:
+        name = type(given.measurement.degradation).__name__
+        raise NotApplicable(
+            f"{method} needs a differentiable operator, got {name}; use a method that takes any, "
+            f"such as EnKG or SCG"
+        )
 
 
 def _require_linear(given: Inversion, method: str) -> None:

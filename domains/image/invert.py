@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from tqdm import tqdm
 
-from domains.image.inverse_methods import METHODS, NotApplicable
+from domains.image.inverse_methods import METHODS
 from domains.image.inversion import Inversion, Settings
 from domains.image.operators import Measurement
 from domains.image.prior import Prior
@@ -68,11 +68,8 @@ def recover(
     numbers = range(problems) if index is None else index
     rng = Rng([stream_seed(seed, number, DRAWS) for number in numbers])
     given, began = Inversion(prior, measurement, settings, rng), time.process_time()
-    try:
-        for members in tqdm(METHODS[method](given), desc=method, unit="step", leave=False):
-            found = members
-    except TypeError as error:  # a black box where a gradient is needed
-        raise NotApplicable(str(error)) from None
+    for members in tqdm(METHODS[method](given), desc=method, unit="step", leave=False):
+        found = members
     rows, seconds = given.denoiser.rows // problems, time.process_time() - began
     members = found.detach().unflatten(0, (problems, -1))
     return Recovery(members, rows, given.denoiser.vjps, given.tally.rows // problems, seconds)

@@ -50,6 +50,23 @@ class ModelConfig:
     mean: Suppress[float] = 0.0
     """Mean of the pixels."""
 
+    def __post_init__(self) -> None:
+        sizes = (self.patch, self.width, self.depth, *self.widths, *self.shape)
+        if min(sizes) < 1 or not self.widths:
+            raise ValueError(
+                f"a model needs sizes of at least 1, got patch={self.patch}, width={self.width}, "
+                f"depth={self.depth}, widths={self.widths} and a shape of {self.shape}"
+            )
+        fewest = 0 if self.net == "unet" else 1
+        if self.heads < fewest:
+            noun = "heads" if fewest == 0 else "head"
+            raise ValueError(f"a {self.net} needs at least {fewest} {noun}, got {self.heads}")
+        if not min(self.sigma_max, self.log_sigma[1], self.sigma_data) > 0:
+            raise ValueError(
+                f"sigma_max, sigma_data and the deviation of log_sigma are positive, got "
+                f"{self.sigma_max}, {self.sigma_data} and {self.log_sigma[1]}"
+            )
+
 
 def fitted(config: ModelConfig, images: Images) -> ModelConfig:
     """Return the configuration with all that the pictures to train on tell.

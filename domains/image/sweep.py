@@ -103,6 +103,18 @@ class Judged:
         }
 
 
+def require_parts(generator: Generator, curves: Mapping[str, Curve]) -> None:
+    """Build every sampler of the curves, and draw nothing.
+
+    Raises:
+        ValueError: for a method that does not fit the generator.
+    """
+    parts = generator.parts()
+    for one in curves.values():
+        for scales in one.scales:
+            one.named.scaled(*scales).sampler(parts)
+
+
 def points(
     generator: Generator,
     judged: Judged,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from domains.image.data.images import Images
+from domains.image.data.images import Images, require_held_out
 from domains.image.model import ModelConfig, build, fitted, save_model
 from guided.checkpoint import Weights
 from guided.resume import claim
@@ -82,11 +82,10 @@ def held_out_loss(weights: Weights, images: Images, config: ImageTraining) -> fl
     Raises:
         ValueError: where no picture is held out.
     """
+    require_held_out(images)
     denoiser = build(config.model)
     denoiser.load_state_dict(weights)
     data = images.test
-    if not len(data):
-        raise ValueError(f"none of {len(images)} pictures is held out; give more pictures")
     losses = []
     for step, index in enumerate(torch.arange(min(len(data), 1024)).split(64)):
         cond = None if data.labels is None else data.labels[index]

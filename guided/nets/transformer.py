@@ -37,7 +37,8 @@ class Transformer(nn.Module):
             0 = none.
 
     Raises:
-        ValueError: for a width that the heads do not divide into pairs, or periods without period.
+        ValueError: for no heads, a width that they do not divide into pairs, or periods without
+            period.
 
     Source: Peebles & Xie 2023 (DiT), https://arxiv.org/abs/2212.09748; Chen et al. 2023 (PixArt),
         https://arxiv.org/abs/2310.00426 section 2.3 (shared modulation); Dehghani et al. 2023
@@ -55,6 +56,8 @@ class Transformer(nn.Module):
         periods: int = 0,
     ) -> None:
         super().__init__()
+        if heads < 1:
+            raise ValueError(f"a transformer needs at least 1 head, got heads={heads}")
         if width % (2 * heads):
             raise ValueError(
                 f"the width must be a multiple of 2 * heads, got width={width} and heads={heads}"

@@ -142,3 +142,6 @@ def test_wrong_uses_are_refused() -> None:
     for labels in (lambda c: c.double(), lambda c: c[:2], lambda c: None):
         with pytest.raises(ValueError, match="say with labels= what class a condition is"):
             GFCG(net, 2.0, classify, labels)(x, level, cond)
+    for label in (-1, 3):
+        with pytest.raises(ValueError, match=rf"classes, 0 to 2, got {label} to {label}"):
+            confusion(torch.zeros(2, 3), torch.full((2,), label), gate=0.9)

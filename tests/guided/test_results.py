@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from guided.results import in_one_piece, require_writable, versions, write_json
+import guided
+from guided.results import in_one_piece, plain, require_writable, versions, write_json
 
 
 def test_folders_are_made_and_nothing_is_left_in_them(tmp_path: Path) -> None:
@@ -44,3 +45,10 @@ def test_what_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path
         part.write_bytes(b"ne")
         raise KeyError
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"] and path.read_bytes() == b"old"
+
+
+def test_options_are_plain_and_name_no_machine() -> None:
+    inside = Path(guided.__file__).parent / "weights"
+    given = {"a": Path("x") / "y", "b": {"c": (inside, 1)}, "d": None, "e": Path("/else/x")}
+    found = {"a": "x/y", "b": {"c": ["guided/weights", 1]}, "d": None, "e": "/else/x"}
+    assert plain(given) == found == json.loads(json.dumps(plain(given)))

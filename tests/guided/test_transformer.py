@@ -239,6 +239,8 @@ def test_a_control_sees_the_embedding_of_every_token(net):
 def test_transformer_refuses_wrong_inputs():
     with pytest.raises(ValueError, match=r"multiple of 2 \* heads, got width=30 and heads=4"):
         Transformer(5, width=30, heads=4)
+    with pytest.raises(ValueError, match="at least 1 head, got heads=0"):
+        Transformer(5, width=30, heads=0)
     with pytest.raises(ValueError, match=r"periods=8 .* is 0; set it"):
         Transformer(5, periods=8)
     net, time = Transformer(5, width=24, depth=2, heads=2), torch.zeros(2)

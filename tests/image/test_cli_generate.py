@@ -1,14 +1,19 @@
 """``guided-image generate``, ``sweep`` and ``demo`` as a user runs them, mistakes included."""
 
+import dataclasses
 import json
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from domains.image.classifier import Classifier, ClassifierConfig, save_classifier
 from domains.image.cli import main
-from domains.image.model import SMALL
+from domains.image.generation import Generator
+from domains.image.model import SMALL, ModelConfig, build, save_model
 from domains.image.sweep import CURVES
 from guided.guidance.names import METHODS
 from tests.commands import refused
@@ -34,6 +39,71 @@ def test_generate_writes_a_grid_an_array_and_its_cost(name, tmp_path, capsys) ->
     assert found["evaluations"] == rows
     assert found["options"]["named"]["guidance"] == name
     assert f"{rows} network evaluations each" in capsys.readouterr().out
+
+
+def test_quick_keeps_the_other_options_and_the_file_says_what_ran(tmp_path) -> None:
+    figures = tmp_path / "x.json"
+    main([*generate(tmp_path), "--sampler", "ddim", "--eta", "0.5", "--json", str(figures)])
+    found = json.loads(figures.read_text())["options"]
+    assert (found["count"], found["checkpoint"]) == (10, "domains/image/weights/digits-small")
+    ran = found["sampling"]
+    assert (ran["sampler"], ran["steps"], ran["eta"]) == ("ddim", 4, 0.5)
+
+
+def other(folder: Path, **changed: Any) -> Path:
+    """Write an untrained classifier that is not of the digits."""
+    config = ClassifierConfig(width=4, features=8, names=tuple("0123456789"))
+    config = dataclasses.replace(config, **changed)
+    save_classifier(folder, config, Classifier(config).state_dict())
+    return folder
+
+
+@pytest.mark.parametrize("changed", [{"names": ("a", "b")}, {"shape": (3, 8, 8)}])
+def test_what_is_for_other_pictures_is_refused(changed, tmp_path, capsys) -> None:
+    folder, small = other(tmp_path / "c", **changed), f"the model {SMALL} for pictures (1, 8, 8)"
+    message = fails([*generate(tmp_path), "--classifier", str(folder)], capsys)
+    assert f"the classifier {folder} is for pictures" in message and small in message
+    message = fails(["sweep", "--quick", "--judge", str(folder)], capsys)
+    assert f"the judge {folder} is for pictures" in message
+    assert "but the data digits for pictures (1, 8, 8) with the classes 0, 1" in message
+    config = ModelConfig(width=16, depth=1, heads=2, names=tuple("0123456789"))
+    config = dataclasses.replace(config, **changed)
+    save_model(tmp_path / "m", config, build(config).state_dict())
+    message = fails([*generate(tmp_path), "--weak", str(tmp_path / "m")], capsys)
+    assert f"the weaker model {tmp_path / 'm'} is for pictures" in message and small in message
+    message = fails(
+        ["sweep", "--quick", "--methods", "past", "--checkpoint", str(tmp_path / "m")], capsys
+    )
+    assert f"the model {tmp_path / 'm'} is for pictures" in message
+
+
+def test_a_method_that_does_not_fit_ends_a_sweep_before_it_starts(tmp_path, capsys) -> None:
+    config = ModelConfig(width=16, depth=1, heads=2, names=tuple("0123456789"))
+    save_model(tmp_path / "m", config, build(config).state_dict())
+    options = ["--methods", "past", "autoguidance", "--checkpoint", str(tmp_path / "m")]
+    figures = tmp_path / "x.json"
+    message = fails(["sweep", "--quick", *options, "--json", str(figures)], capsys)
+    assert "autoguidance" in message and not figures.exists()
+
+
+def test_a_sweep_that_ends_early_leaves_the_methods_that_it_finished(tmp_path, monkeypatch) -> None:
+    drawn = Generator.sample
+
+    def sample(self, named, *args, **kwargs):
+        if named.guidance == "past":
+            raise KeyboardInterrupt
+        return drawn(self, named, *args, **kwargs)
+
+    monkeypatch.setattr(Generator, "sample", sample)
+    figures = tmp_path / "x.json"
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        main(["sweep", "--quick", "--methods", "cfg", "past", "--json", str(figures)])
+    found = json.loads(figures.read_text())
+    assert [row["method"] for row in found["table"]] == ["cfg", "cfg"]
+    options = found["options"]
+    assert options["checkpoint"] == "domains/image/weights/digits-small"
+    assert (options["count"], options["sampling"]["steps"]) == (40, 4)
+    assert (options["weak"], options["json"]) == (None, str(figures))
 
 
 def test_generate_has_the_options_of_the_registry(tmp_path) -> None:
@@ -87,7 +157,11 @@ def test_demo_draws_and_reports(tmp_path, capsys) -> None:
         (["generate", "--checkpoint", "nowhere"], "nowhere"),
         (["generate", "--sampler", "heun", "--eta", "1"], "heun is deterministic"),
         (["sweep", "--methods", "magic"], "unknown method 'magic'; expected cfg"),
+        (["generate", "--seed", "-1"], "a seed and threads of at least 0, got -1 and 0"),
+        (["generate", "--threads", "-1"], "a seed and threads of at least 0, got 0 and -1"),
         (["sweep", "--seeds", "0"], "1 or more seeds"),
+        (["sweep", "--threads", "-1"], "threads of at least 0, got -1"),
+        (["sweep", "--count", "798"], "797 pictures held out, got a count of 798"),
         (["sweep", "--source", "nowhere"], "nowhere is no data set, file or folder"),
         (["demo", "--judged", "3"], "at least 10 digits, got 3"),
     ],

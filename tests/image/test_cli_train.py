@@ -113,6 +113,7 @@ def test_mistakes_of_one_are_one_sentence(name, arguments, message, tmp_path, ca
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
+        ("train", ["--model.heads", "0"], "needs at least 1 head"),
         ("train", ["--loop.lr", "-1"], "lr must be positive"),
         ("train-classifier", ["--model.features", "0"], "a classifier needs positive"),
     ],
@@ -120,7 +121,7 @@ def test_mistakes_of_one_are_one_sentence(name, arguments, message, tmp_path, ca
 def test_a_number_that_the_parser_refuses_is_named(name, arguments, message, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command(name, tmp_path), *arguments])
-    printed = capsys.readouterr().err
+    printed = " ".join(capsys.readouterr().err.split())
     assert stopped.value.code == 2 and message in printed and "Traceback" not in printed
 
 
@@ -139,6 +140,14 @@ def test_pictures_without_classes_are_not_classified(tmp_path: Path, capsys) -> 
     assert "no labels, so there is nothing to classify" in fails(arguments, capsys)
     main([*command("train", tmp_path), "--data", data])
     assert load_model(tmp_path / "run" / "model")[1].names == ()
+
+
+@pytest.mark.parametrize("name", list(SIZES))
+def test_pictures_of_which_none_is_held_out_are_refused_before_training(name, tmp_path, capsys):
+    data = str(pictures(tmp_path / "data", count=2))
+    message = fails([*command(name, tmp_path), "--data", data], capsys)
+    assert "none of 4 pictures is held out" in message
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_help_names_the_commands(capsys) -> None:

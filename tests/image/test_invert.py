@@ -205,3 +205,13 @@ def test_a_prior_of_other_pictures_is_refused(prior) -> None:
     x0 = torch.zeros(1, 1, 4, 4)
     with pytest.raises(ValueError, match=r"of pictures \(1, 8, 8\), got measurements of \(1, 4, 4"):
         recover("SCG", prior, corrupt(operator_named("box", (1, 4, 4)), x0), SMALL)
+
+
+def test_a_mistake_of_a_type_is_no_method_that_does_not_apply(digits, prior, monkeypatch) -> None:
+    def broken(given):
+        yield given.start(1) + None
+
+    monkeypatch.setitem(METHODS, "DPS", broken)
+    measured = corrupt(operator_named("box", GREY), digits.test.x[:1], 0.1)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        recover("DPS", prior, measured, SMALL)

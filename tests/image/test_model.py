@@ -152,6 +152,23 @@ def test_the_shipped_model_is_what_the_command_trains_by_default() -> None:
     assert stored["steps"] == 16 * stored["training"]["loop"]["snapshot_at"]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"sigma_max": 0.0}, "are positive, got 0.0, 0.75 and 1.2"),
+        ({"log_sigma": (0.0, -1.0)}, "are positive, got 10.0, 0.75 and -1.0"),
+        ({"heads": 0}, "a transformer needs at least 1 head, got 0"),
+        ({"heads": -1, "net": "unet"}, "a unet needs at least 0 heads, got -1"),
+        ({"depth": 0}, "sizes of at least 1, got patch=2, width=48, depth=0"),
+        ({"widths": ()}, "sizes of at least 1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(wrong, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**wrong)
+    assert ModelConfig(net="unet", heads=0).heads == 0
+
+
 def test_the_shipped_files_are_small() -> None:
     sizes = {p.parent.name: 0 for p in WEIGHTS.glob("*/*")}
     for path in WEIGHTS.glob("*/*"):

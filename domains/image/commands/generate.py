@@ -1,9 +1,9 @@
 """generate: pictures of chosen classes under any guidance of the suite."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from domains.image.generation import Generator, Sampling
 from domains.image.grids import labels_in_turn, save_grid
 from domains.image.model import SHIPPED
 from guided.guidance.registry import Named
-from guided.results import in_one_piece, require_writable, versions, write_json
+from guided.results import in_one_piece, plain, require_writable, versions, write_json
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,14 @@ class Generate:
             raise ValueError(
                 f"give at least 1 picture and 1 column, got {self.count} and {self.columns}"
             )
+        if self.threads < 0 or self.seed < 0:
+            raise ValueError(
+                f"give a seed and threads of at least 0, got {self.seed} and {self.threads}"
+            )
         require_writable(self.out, self.array, self.json)
         if self.threads:
             torch.set_num_threads(self.threads)
-        sampling = Sampling(self.sampling.sampler, 4) if self.quick else self.sampling
+        sampling = replace(self.sampling, steps=4) if self.quick else self.sampling
         count = min(self.count, 10) if self.quick else self.count
         generator = Generator.load(self.checkpoint, sampling, self.weak, self.classifier)
         names = generator.config.names
@@ -89,10 +93,10 @@ class Generate:
         rows = evaluated() / count
         print(f"{count} pictures, {rows:.4g} network evaluations each, {seconds:.1f} s: {self.out}")
         if self.json is not None:
-            options: dict[str, Any] = {k: _plain(v) for k, v in asdict(self).items()}
-            figures = {"options": options, "evaluations": rows, "seconds": round(seconds, 2)}
+            ran = replace(self, sampling=sampling, count=count)
+            figures = {
+                "options": plain(asdict(ran)),
+                "evaluations": rows,
+                "seconds": round(seconds, 2),
+            }
             write_json(self.json, {**figures, "versions": versions()})
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value

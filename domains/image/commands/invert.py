@@ -16,7 +16,7 @@ from domains.image.pictures import read_pictures
 from domains.image.prior import DIGITS, prior_named
 from domains.image.recovery_grid import draw_grid
 from domains.image.recovery_scores import scores
-from guided.results import require_writable, versions, write_json
+from guided.results import plain, require_writable, versions, write_json
 
 QUICK = {"steps": 6, "members": 4, "candidates": 2, "rollout": 2}
 
@@ -77,7 +77,7 @@ class Invert:
         each = scores(found, measured)
         self._print(each, found)
         self._draw(measured, found, numbers)
-        options = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+        options = plain(asdict(self))
         cost = {"rows": found.rows, "vjps": found.vjps, "simulations": found.simulations}
         took = {**cost, "seconds": round(found.seconds, 2)}
         write_json(report, {"options": options, "each": each, **took, "versions": versions()})

@@ -20,7 +20,7 @@ from domains.image.operators import OPERATORS, Measurement, corrupt, operator_na
 from domains.image.prior import DIGITS, Prior, prior_named
 from domains.image.recovery_grid import draw_grid
 from domains.image.recovery_scores import scores
-from guided.results import require_writable, versions, write_json
+from guided.results import plain, require_writable, versions, write_json
 
 SHOWN = ("none", "SCG", "FK", "EnKG", "DPS", "MPGD", "exact")
 COLUMNS = ("psnr", "psnr_one", "rel_l2", "misfit", "spread", "accuracy")
@@ -86,7 +86,7 @@ class InvertTable:
             names = [name.replace(":", "\n") + " " for name in self.operators[: len(drawn)]]
             draw_grid(drawn, ["truth", "measured", *headings], names, self.figure, title)
         if self.json is not None:
-            options = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+            options = plain(asdict(self))
             write_json(self.json, {"options": options, "rows": rows, "versions": versions()})
 
     def _measured(self, name: str, prior: Prior) -> tuple[Measurement, Tensor]:

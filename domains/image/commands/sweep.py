@@ -9,12 +9,14 @@ import tyro
 from tqdm import tqdm
 
 from domains.image.classifier import JUDGE, load_classifier
+from domains.image.data.images import require_held_out
 from domains.image.data.source import load_images
+from domains.image.fit import Kind, require_fit
 from domains.image.generation import Generator, Sampling
 from domains.image.model import SMALL
 from domains.image.plots import sweep_figure
-from domains.image.sweep import CURVES, Curve, Judged, means, points
-from guided.results import require_writable, versions, write_json
+from domains.image.sweep import CURVES, Curve, Judged, means, points, require_parts
+from guided.results import plain, require_writable, versions, write_json
 
 COLUMNS = ("distance", "accuracy", "precision", "recall", "coverage", "saturation", "evaluations")
 
@@ -65,14 +67,19 @@ class Sweep:
             torch.set_num_threads(self.threads)
         sampling = replace(self.sampling, steps=4) if self.quick else self.sampling
         generator = Generator.load(self.checkpoint, sampling, self.weak, self.classifier)
+        require_parts(generator, curves)
         judged, floor = self._judged(generator)
+        ran = replace(self, sampling=sampling, count=len(judged.data))
+        about = {"options": plain(asdict(ran)), "floor": floor}
         total = sum(len(c.scales) for c in curves.values()) * self.seeds
-        rows = []
+        rows: list[dict[str, Any]] = []
         with tqdm(total=total, desc="sweep", unit="point") as bar:
-            for row in points(generator, judged, curves, range(self.seeds)):
-                rows.append(row)
-                bar.set_postfix_str(f"{row['method']} {row['scale']}")
-                bar.update()
+            for name, one in curves.items():
+                for row in points(generator, judged, {name: one}, range(self.seeds)):
+                    rows.append(row)
+                    bar.set_postfix_str(f"{row['method']} {row['scale']}")
+                    bar.update()
+                self._write(about, rows)
         table = means(rows)
         print(f"{'':16}{'scale':>10}" + "".join(f"{c:>12}" for c in COLUMNS))
         _line("training data", "", floor)
@@ -80,14 +87,20 @@ class Sweep:
             _line(row["method"], " ".join(f"{s:g}" for s in row["scale"]), row)
         if self.figure is not None:
             sweep_figure(table, floor, self.figure)
+
+    def _write(self, about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+        """Write what there is after every method, so that a run that ends early leaves it."""
         if self.json is not None:
-            options = {k: v for k, v in asdict(self).items() if not isinstance(v, Path)}
-            facts = {"options": options, "floor": floor, "table": table, "rows": rows}
-            write_json(self.json, {**facts, "versions": versions()})
+            figures = {**about, "table": means(rows), "rows": rows}
+            write_json(self.json, {**figures, "versions": versions()})
 
     def _curves(self) -> dict[str, Curve]:
         if self.seeds < 1 or self.count < 0:
-            raise ValueError(f"give 1 or more seeds, a count of 0 or more, got {self}")
+            raise ValueError(
+                f"give 1 or more seeds and a count of 0 or more, got {self.seeds} and {self.count}"
+            )
+        if self.threads < 0:
+            raise ValueError(f"give threads of at least 0, got {self.threads}")
         for name in self.methods:
             if name not in CURVES:
                 raise ValueError(f"unknown method {name!r}; expected {', '.join(CURVES)}")
@@ -102,8 +115,18 @@ class Sweep:
         train, held = images.train, images.test
         if held.labels is None or train.labels is None:
             raise ValueError(f"{self.source} has no classes, but accuracy is asked for")
-        size = min(40, len(held.x)) if self.quick else self.count or len(held.x)
-        judge = load_classifier(self.judge)
+        require_held_out(images)
+        if self.count > len(held):
+            raise ValueError(
+                f"{self.source} has {len(held)} pictures held out, got a count of {self.count}; "
+                f"give at most as many"
+            )
+        size = min(40, len(held)) if self.quick else self.count or len(held)
+        judge, data = load_classifier(self.judge), Kind(images.x.shape[1:], images.names)
+        model = Kind(generator.config.shape, generator.config.names)
+        require_fit(f"the model {self.checkpoint}", model, f"the data {self.source}", data)
+        judges = Kind(judge.config.shape, judge.config.names)
+        require_fit(f"the judge {self.judge}", judges, f"the data {self.source}", data)
         judged = Judged(judge, held.x[:size], held.labels[:size])
         return judged, judged.figures(train.x[:size], train.labels[:size])
 

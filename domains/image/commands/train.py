@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 from tqdm import tqdm
 
-from domains.image.data.images import Images
+from domains.image.data.images import Images, require_held_out
 from domains.image.data.source import load_images
 from domains.image.train import ImageTraining, held_out_loss, run_training, settled, ship
 from guided.results import require_writable, versions, write_json
@@ -50,6 +50,7 @@ class Train:
             loop = replace(config.loop, steps=20, batch=8, warmup=5, save_every=10, log_every=5)
             config = replace(config, loop=loop)
         images = load_images(self.data, self.size, self.grey)
+        require_held_out(images)
         config = settled(config, images)
         state = self._trained(images, config)
         loss = held_out_loss(state.ema, images, config)

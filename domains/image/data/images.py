@@ -72,6 +72,16 @@ class Images:
         return 0 <= int(labels.min()) and int(labels.max()) < len(self.names)
 
 
+def require_held_out(images: Images) -> None:
+    """Refuse pictures of which none is held out.
+
+    Raises:
+        ValueError: in words.
+    """
+    if not images.held_out.any():
+        raise ValueError(f"none of {len(images)} pictures is held out; give more pictures")
+
+
 def scaled(pixels: np.ndarray, white: float) -> Tensor:
     """Return pixels 0, ..., white as numbers in [-1, 1], in the same shape."""
     return torch.from_numpy(np.asarray(pixels, dtype=np.float32) * (2 / white) - 1)

@@ -16,7 +16,7 @@ from domains.music.model import SHIPPED
 from domains.music.report import failures, findings, table
 from domains.music.roll import Grid, Rolls
 from guided.energy import WeightedSum
-from guided.results import versions
+from guided.results import plain, versions
 from guided.sampler import State
 
 Texts = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
@@ -130,7 +130,7 @@ def summary(
             rows.append([str(number), name, f"{item.error:.4g}", item.found, item.asked])
     failed = failures(rules)
     figures: dict[str, Any] = {
-        "options": {k: _plain(v) for k, v in asdict(options).items()},
+        "options": plain(asdict(options)),
         "weights": rules.weights if rules else {},
         "clips": [{name: asdict(item) for name, item in clip.items()} for clip in found],
         "failures": failed,
@@ -143,7 +143,3 @@ def summary(
         for kind, failure in kinds.items():
             text += f"\n{name}: {failure['count']} evaluations failed ({kind}): {failure['first']}"
     return text, figures
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value

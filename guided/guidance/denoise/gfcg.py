@@ -96,7 +96,7 @@ def confusion(logits: Tensor, labels: Tensor, gate: float) -> tuple[Tensor, Tens
         gate: the confidence in the right class from which on the share is 0.
 
     Raises:
-        ValueError: for fewer than two classes, or labels that are not one class a row.
+        ValueError: for fewer than two classes, or labels that are not one of them a row.
     """
     whole = isinstance(labels, Tensor) and not labels.is_floating_point()
     if logits.ndim != 2 or logits.shape[1] < 2 or not whole or labels.shape != logits.shape[:1]:
@@ -104,6 +104,12 @@ def confusion(logits: Tensor, labels: Tensor, gate: float) -> tuple[Tensor, Tens
         raise ValueError(
             f"GFCG needs logits (B, K) of at least two classes and whole labels (B,), got logits "
             f"{tuple(logits.shape)} and labels {got}; say with labels= what class a condition is"
+        )
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
+        raise ValueError(
+            f"GFCG needs labels of the classifier's classes, 0 to {logits.shape[1] - 1}, got "
+            f"{int(labels.min())} to {int(labels.max())}; give every sample a class, not the null "
+            f"condition"
         )
     own = labels[:, None].to(logits.device).long()
     confidence = logits.softmax(-1).gather(1, own)[:, 0]
