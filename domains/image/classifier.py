@@ -81,9 +81,13 @@ class Classifier(nn.Module):
             )
         return self.trunk(x)
 
+    def logits(self, features: Tensor) -> Tensor:
+        """Return the logits (N, classes) of pictures of such features (N, features)."""
+        return self.head(functional.silu(features))
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (N, classes) of clean pictures x (N, C, H, W)."""
-        return self.head(functional.silu(self.features(x)))
+        return self.logits(self.features(x))
 
 
 @torch.no_grad()

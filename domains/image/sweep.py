@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -85,18 +86,23 @@ class Judged:
     data: Tensor
     labels: Tensor
 
+    @cached_property
+    @torch.no_grad()
+    def real(self) -> Tensor:
+        """The features of the held-out pictures."""
+        return self.judge.features(self.data)
+
     @torch.no_grad()
     def figures(self, x0: Tensor, labels: Tensor) -> dict[str, float]:
         """Return all figures of merit of pictures (N, C, H, W) that ought to be of these classes.
 
         What is beyond [-1, 1] is cut off first, as in a file; saturation is counted before.
         """
-        shown = x0.clamp(-1, 1)
-        features, real = self.judge.features(shown), self.judge.features(self.data)
-        cover = coverage(features, real)
-        right = self.judge(shown).argmax(1) == labels
+        features = self.judge.features(x0.clamp(-1, 1))
+        right = self.judge.logits(features).argmax(1) == labels
+        cover = coverage(features, self.real)
         return {
-            "distance": frechet_distance(features, real),
+            "distance": frechet_distance(features, self.real),
             "accuracy": right.double().mean().item(),
             **cover._asdict(),
             "saturation": saturation(x0, SATURATED),
