@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from guided.checkpoint import Weights
 from guided.train import TrainConfig
 
 SHARE = 16
@@ -13,3 +14,8 @@ def with_snapshot(config: TrainConfig) -> TrainConfig:
     if config.snapshot_at is not None:
         return config
     return replace(config, snapshot_at=max(1, config.steps // SHARE))
+
+
+def groups(weights: Weights, weak: Weights | None) -> dict[str, Weights]:
+    """Return what a checkpoint holds: ``model``, and ``weak`` where a snapshot was kept."""
+    return {"model": weights} if weak is None else {"model": weights, "weak": weak}

@@ -14,6 +14,7 @@ from guided.checkpoint import CheckpointError, Weights, load, save
 from guided.denoiser import NetDenoiser
 from guided.nets import PatchTransformer, UNet
 from guided.schedule import VE
+from guided.snapshot import groups
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = WEIGHTS / "digits"
@@ -135,8 +136,8 @@ def save_model(
         weak: of an early snapshot of it, for autoguidance; None = none.
         about: anything JSON can hold.
     """
-    groups = {"model": weights} if weak is None else {"model": weights, "weak": weak}
-    save(folder, {"model": asdict(config), **about}, dtype=torch.float16, **groups)
+    tensors = groups(weights, weak)
+    save(folder, {"model": asdict(config), **about}, dtype=torch.float16, **tensors)
 
 
 def load_model(folder: Path = SHIPPED) -> tuple[NetDenoiser, ModelConfig]:

@@ -12,6 +12,7 @@ from guided.checkpoint import load, save
 from guided.denoiser import NetDenoiser
 from guided.nets import Transformer
 from guided.schedule import VE
+from guided.snapshot import groups
 
 CORPORA = ("pop909", "chorales")
 """What a label of the condition means; ``len(CORPORA)`` is the null label."""
@@ -86,8 +87,8 @@ def save_model(
         weak: of an early snapshot of it, for autoguidance; None = none.
         about: anything JSON can hold.
     """
-    groups = {"model": weights} if weak is None else {"model": weights, "weak": weak}
-    save(folder, {"model": asdict(config), **about}, dtype=torch.float16, **groups)
+    tensors = groups(weights, weak)
+    save(folder, {"model": asdict(config), **about}, dtype=torch.float16, **tensors)
 
 
 def load_model(folder: Path = SHIPPED) -> tuple[NetDenoiser, ModelConfig]:

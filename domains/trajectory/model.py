@@ -30,6 +30,7 @@ from guided.checkpoint import CheckpointError, load, save
 from guided.denoiser import NetDenoiser
 from guided.rng import Rng
 from guided.schedule import Schedule, VPLinear
+from guided.snapshot import groups
 
 SHIPPED = Path(__file__).parent / "weights" / "base"
 Prior = Literal["ogd", "vanilla"]
@@ -147,10 +148,8 @@ def save_model(
         weak: of an early snapshot of it, for autoguidance; None = none.
         about: anything JSON can hold.
     """
-    groups: dict[str, Any] = {"model": _halved(weights)}
-    if weak is not None:
-        groups["weak"] = _halved(weak)
-    save(folder, {"model": asdict(config), "kinds": list(kinds), **about}, **groups)
+    tensors: dict[str, Any] = groups(_halved(weights), None if weak is None else _halved(weak))
+    save(folder, {"model": asdict(config), "kinds": list(kinds), **about}, **tensors)
 
 
 def _halved(weights: dict[str, Tensor]) -> dict[str, Tensor]:

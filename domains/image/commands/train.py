@@ -1,18 +1,16 @@
 """train: the command that made the shipped denoisers, resumable."""
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from tqdm import tqdm
 
-from domains.image.data.images import Images, require_held_out
+from domains.image.data.images import require_held_out
 from domains.image.data.source import load_images
 from domains.image.train import ImageTraining, held_out_loss, run_training, settled, ship
+from guided.progress import finished
 from guided.results import require_writable, versions, write_json
-from guided.train import TrainState
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Train:
         images = load_images(self.data, self.size, self.grey)
         require_held_out(images)
         config = settled(config, images)
-        state = self._trained(images, config)
+        state = finished(run_training(images, config, self.out), config.loop.steps)
         loss = held_out_loss(state.ema, images, config)
         ship(self.out / "model", config, state, held_out_loss=loss)
         print(f"held-out loss {loss:.4f}; wrote {self.out / 'model'}")
@@ -60,11 +58,3 @@ class Train:
             figures = {"held_out_loss": loss, "loss": state.loss, "steps": state.step}
             run = {"training": asdict(config), "versions": versions()}
             write_json(self.json, {**figures, **run})
-
-    def _trained(self, images: Images, config: ImageTraining) -> TrainState:
-        states: Iterator[TrainState] = run_training(images, config, self.out)
-        with tqdm(total=config.loop.steps, desc="training", unit="step") as bar:
-            for state in states:
-                bar.update(state.step - bar.n)
-                bar.set_postfix(loss=f"{state.loss:.4f}", lr=f"{state.lr:.2g}")
-        return state

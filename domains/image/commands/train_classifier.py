@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from tqdm import tqdm
 
-from domains.image.data.images import Images, require_held_out
+from domains.image.data.images import require_held_out
 from domains.image.data.source import load_images
 from domains.image.train_classifier import (
     ClassifierTraining,
@@ -16,8 +15,8 @@ from domains.image.train_classifier import (
     settled,
     ship,
 )
+from guided.progress import finished
 from guided.results import require_writable, versions, write_json
-from guided.train import TrainState
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class TrainClassifier:
         images = load_images(self.data, self.size, self.grey)
         require_held_out(images)
         config = settled(config, images)
-        state = self._trained(images, config)
+        state = finished(run_training(images, config, self.out), config.loop.steps)
         right = held_out_accuracy(state.ema, images, config)
         ship(self.out / "model", config, state, held_out_accuracy=right)
         print(f"held-out accuracy {right:.1%}; wrote {self.out / 'model'}")
@@ -67,10 +66,3 @@ class TrainClassifier:
             figures = {"held_out_accuracy": right, "loss": state.loss, "steps": state.step}
             run = {"training": asdict(config), "versions": versions()}
             write_json(self.json, {**figures, **run})
-
-    def _trained(self, images: Images, config: ClassifierTraining) -> TrainState:
-        with tqdm(total=config.loop.steps, desc="training", unit="step") as bar:
-            for state in run_training(images, config, self.out):
-                bar.update(state.step - bar.n)
-                bar.set_postfix(loss=f"{state.loss:.4f}", lr=f"{state.lr:.2g}")
-        return state

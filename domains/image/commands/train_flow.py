@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from domains.image.flow.fields import FieldConfig, cached
 from domains.image.flow.train import FlowTraining, held_out_loss, run_training, ship
+from guided.progress import finished
 from guided.results import require_writable
-from guided.train import TrainState
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,7 @@ class TrainFlow:
             few = replace(config.fields, trajectories=2, burn_in=1.0, snapshots=4)
             config = replace(config, loop=loop, fields=few)
         fields = self._simulated(config.fields, "train")
-        state: TrainState | None = None
-        with tqdm(total=config.loop.steps, desc="training", unit="step") as bar:
-            for state in run_training(fields, config, self.out):
-                bar.update(state.step - bar.n)
-                bar.set_postfix(loss=f"{state.loss:.4f}", lr=f"{state.lr:.2g}")
-        assert state is not None  # a finished run yields its last state
+        state = finished(run_training(fields, config, self.out), config.loop.steps)
         test = self._simulated(test_config(config.fields), "test")
         loss = held_out_loss(state.ema, test, config)
         ship(self.out / "model", config, state, held_out_loss=loss)

@@ -12,7 +12,7 @@ from domains.music.data.corpus import Corpus
 from domains.music.data.folder import folder as midi_folder
 from domains.music.data.pop909 import pop909
 from domains.music.train import MusicTraining, held_out_loss, run_training, ship
-from guided.train import TrainState
+from guided.progress import finished
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,7 @@ class Train:
         if self.quick:
             loop = replace(config.loop, steps=20, batch=8, warmup=5, save_every=10, log_every=5)
             config = replace(config, loop=loop)
-        state: TrainState | None = None
-        with tqdm(total=config.loop.steps, desc="training", unit="step") as bar:
-            for state in run_training(corpus, config, self.out):
-                bar.update(state.step - bar.n)
-                bar.set_postfix(loss=f"{state.loss:.4f}", lr=f"{state.lr:.2g}")
-        assert state is not None  # a finished run yields its last state
+        state = finished(run_training(corpus, config, self.out), config.loop.steps)
         loss = held_out_loss(state.ema, corpus, config)
         ship(self.out / "model", config, state, held_out_loss=loss)
         print(f"held-out loss {loss:.4f}; wrote {self.out / 'model'}")

@@ -6,14 +6,13 @@ from typing import Annotated
 
 import torch
 import tyro
-from tqdm import tqdm
 
 from domains.trajectory.commands.fit_latent import load_latents
 from domains.trajectory.dataset import Dataset
 from domains.trajectory.train import TrajectoryTraining, held_out_losses, run_training, ship
 from domains.trajectory.training_data import Scenes
+from guided.progress import finished
 from guided.results import require_writable
-from guided.train import TrainState
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,9 @@ class Train:
             config, scenes = replace(config, loop=loop), scenes.few()
         data, held_out = (Dataset(s, config.model.window) for s in scenes.load(config.model.window))
         fitted = None if self.latents is None else load_latents(self.latents, config.model)
-        state: TrainState | None = None
-        with tqdm(total=config.loop.steps, desc="training", unit="step") as bar:
-            source = {**asdict(scenes), "latents": None if fitted is None else str(self.latents)}
-            for state in run_training(data, config, self.out, fitted, source):
-                bar.update(state.step - bar.n)
-                bar.set_postfix(loss=f"{state.loss:.3f}", lr=f"{state.lr:.2g}")
-        assert state is not None  # a finished run yields its last state
+        source = {**asdict(scenes), "latents": None if fitted is None else str(self.latents)}
+        states = run_training(data, config, self.out, fitted, source)
+        state = finished(states, config.loop.steps)
         modes, joint = held_out_losses(state.ema, held_out, config)
         about = {"scenes": scenes.source, "held_out": {"modes": modes, "denoiser": joint}}
         ship(self.out / "model", data, config, state, **about)
